@@ -1,0 +1,1 @@
+"""Floor 2: makers write a wiring before training."""

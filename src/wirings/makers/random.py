@@ -1,0 +1,108 @@
+"""Random wirings: positions drawn uniformly, counts settled by a budget."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Generator
+
+from wirings.core.budgets import AnyBudget, check_density, erk
+from wirings.core.forms import AnyForm, Unstructured
+from wirings.core.settings import register
+from wirings.core.topology import Topology
+from wirings.core.wiring import Shapes, Wiring
+
+
+@register("maker")
+@dataclass(frozen=True)
+class ErdosRenyi:
+    """Exactly as many connections as the budget says, at uniformly random positions (Mocanu et al. 2018; Evci et al. 2020).
+
+    Example:
+        >>> wiring = ErdosRenyi(0.1)({"fc.weight": (20, 30)}, torch.Generator().manual_seed(0))
+        >>> wiring.nnz
+        60
+
+    Args:
+        density: of the network's prunable weights together, in (0, 1].
+        budget: how the connections are shared out over the weights; ERK by default, as in RigL.
+        form: what each topology must look like; the budget's count is lowered to what the form can hold.
+    """
+
+    density: float
+    budget: AnyBudget = field(default=erk, kw_only=True)
+    form: AnyForm = field(default=Unstructured(), kw_only=True)
+    kind: Literal["erdos-renyi"] = field(default="erdos-renyi", kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        check_density(self.density, "ErdosRenyi")
+
+    def __call__(self, shapes: Shapes, rng: Generator) -> Wiring:
+        counts = self.budget(shapes, self.density)
+        return Wiring({name: self._draw(shape, counts[name], rng) for name, shape in shapes.items()})
+
+    def _draw(self, shape: tuple[int, ...], k: int, rng: Generator) -> Topology:
+        everything = Topology.full(shape)
+        if isinstance(self.form, Unstructured):
+            return everything.sample(k, rng)
+        scores = torch.rand(everything.numel, generator=rng, dtype=torch.float64)
+        return self.form.top(scores, self.form.settle(k, shape), everything)
+
+
+@register("maker")
+@dataclass(frozen=True)
+class Bernoulli:
+    """Every connection exists with its weight's density, independently: counts vary (Alford et al. 2019's random nets).
+
+    Args:
+        density: expected density of the prunable weights together, in (0, 1].
+        budget: the expected share of each weight.
+    """
+
+    density: float
+    budget: AnyBudget = field(default=erk, kw_only=True)
+    kind: Literal["bernoulli"] = field(default="bernoulli", kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        check_density(self.density, "Bernoulli")
+
+    def __call__(self, shapes: Shapes, rng: Generator) -> Wiring:
+        counts = self.budget(shapes, self.density)
+        topologies = {}
+        for name, shape in shapes.items():
+            draws = torch.rand(math.prod(shape), generator=rng, dtype=torch.float64)
+            topologies[name] = Topology.of((draws < counts[name] / math.prod(shape)).view(shape))
+        return Wiring(topologies)
+
+
+@register("maker")
+@dataclass(frozen=True)
+class FixedFanIn:
+    """Every output unit of a weight has the same number of connections, at random inputs.
+
+    Args:
+        density: of the prunable weights together, in (0, 1]; each weight's count is rounded to whole fan-ins, at least 1.
+        budget: how the connections are shared out over the weights.
+    """
+
+    density: float
+    budget: AnyBudget = field(default=erk, kw_only=True)
+    kind: Literal["fixed-fan-in"] = field(default="fixed-fan-in", kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        check_density(self.density, "FixedFanIn")
+
+    def __call__(self, shapes: Shapes, rng: Generator) -> Wiring:
+        counts = self.budget(shapes, self.density)
+        topologies = {}
+        for name, shape in shapes.items():
+            outs, ins = shape[0], math.prod(shape[1:])
+            fan_in = min(max(round(counts[name] / outs), 1), ins)
+            draws = torch.rand(outs, ins, generator=rng, dtype=torch.float64)
+            mask = torch.zeros(outs, ins, dtype=torch.bool)
+            mask.scatter_(1, draws.argsort(dim=1, stable=True)[:, :fan_in], True)
+            topologies[name] = Topology.of(mask.view(shape), nnz=outs * fan_in)
+        return Wiring(topologies)

@@ -1,0 +1,1 @@
+"""Floor 3: methods change supports while a network trains."""

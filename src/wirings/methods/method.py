@@ -1,0 +1,124 @@
+"""What a method is: settings, and three questions that it answers about the sites of a live network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from torch import Generator, Tensor
+
+from wirings.core.errors import WiringError
+from wirings.core.forms import AnyForm, Block, ConstantFanIn, Form, Unstructured
+from wirings.core.support import Support
+from wirings.core.topology import Topology
+from wirings.core.wiring import Shapes, Wiring
+from wirings.makers.maker import Beginning, WeightMaker
+from wirings.methods.rule import Rule, Straight
+
+
+class Site(Protocol):
+    """One sparse weight of a live network, as a method sees it: masked or truly sparse, on any device."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the dense weight, ``(out, in, ...)``."""
+        ...
+
+    @property
+    def support(self) -> Support:
+        """What is used and what is trained, now."""
+        ...
+
+    def weight(self, on: Topology) -> Tensor:
+        """The trained tensor at these positions, shape ``(on.nnz,)``; zero where nothing trains."""
+        ...
+
+    def gradient(self, on: Topology) -> Tensor:
+        """This step's gradient there, shape ``(on.nnz,)``. Outside the support only on steps that the method hears."""
+        ...
+
+    def strongest_gradient(self, k: int, among: Topology) -> Topology:
+        """The ``k`` positions of ``among`` with the largest ``|gradient|``; never an n² object when truly sparse."""
+        ...
+
+    def momentum(self, on: Topology) -> Tensor:
+        """The running mean of dense gradients that attach keeps for methods with a momentum, shape ``(on.nnz,)``."""
+        ...
+
+
+Sites = Mapping[str, Site]
+Supports = Mapping[str, Support]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A training-time algorithm. It never sees a module, an optimizer or a device, so it runs masked and truly sparse.
+
+    ``start`` gives the first supports; ``due(step)`` says whether ``update`` is asked after that step (the n-th
+    completed optimizer step, counted from 1); ``update`` gives the new supports. All randomness comes from ``rng``.
+
+    Args:
+        form: what every forward topology must look like.
+    """
+
+    form: AnyForm = Unstructured()
+
+    forms: ClassVar[tuple[type, ...]] = (Unstructured, Block, ConstantFanIn)
+    """The forms that make sense with this method; others are refused at construction."""
+
+    keeps_momentum: ClassVar[bool] = False
+    """Whether attach keeps a running mean of dense gradients for it (factor ``momentum``)."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.form, self.forms):
+            known = ", ".join(form.__name__ for form in self.forms)
+            raise ValueError(f"`form` of `{type(self).__name__}` must be one of {known}. Got {self.form!r}.")
+
+    @abstractmethod
+    def start(self, sites: Sites, rng: Generator) -> Supports:
+        """The supports to begin with, one for each site."""
+
+    def due(self, step: int) -> bool:
+        """Whether supports change after this step."""
+        return False
+
+    def update(self, sites: Sites, step: int, rng: Generator) -> Supports:
+        """The new supports, one for each site; asked only when :meth:`due`."""
+        return {name: site.support for name, site in sites.items()}
+
+    def hears(self, step: int) -> bool:
+        """Whether this step's update needs gradients outside the support."""
+        return False
+
+    def replaces_step(self) -> bool:
+        """Whether an update takes the place of the weight update (RigL) instead of following it."""
+        return False
+
+    def rule(self) -> Rule:
+        """What forward sees of the trained tensor, and the optimizer of the gradient."""
+        return Straight()
+
+
+def shapes_of(sites: Sites) -> Shapes:
+    """Weight name -> shape."""
+    return {name: site.shape for name, site in sites.items()}
+
+
+def planned(begin: Beginning, sites: Sites, rng: Generator, form: Form) -> dict[str, Support]:
+    """The supports that ``begin`` plans, forward and backward equal; refused where they do not fit network or form."""
+    shapes = shapes_of(sites)
+    if isinstance(begin, Wiring):
+        wiring = begin
+    elif isinstance(begin, WeightMaker):
+        wiring = begin.of_weights({n: s.weight(Topology.full(s.shape)).view(s.shape) for n, s in sites.items()}, rng)
+    else:
+        wiring = begin(shapes, rng)
+    wiring.check(shapes)
+    for name in shapes:
+        if name not in wiring:
+            raise WiringError(f"`begin` must wire every sparse weight. `{name}` is missing; leave it out with `where`.")
+        if not form.holds(wiring[name]):
+            raise WiringError(f"`begin` must have the form {form!r}. `{name}` has not; give the maker the form too.")
+    return {name: Support.both(wiring[name]) for name in shapes}

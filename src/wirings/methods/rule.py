@@ -1,0 +1,104 @@
+"""Rules: what the forward pass sees of the trained tensor, and what the optimizer sees of the gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Generator, Tensor
+
+from wirings.core.support import Support
+
+
+class Rule(Protocol):
+    """Four pure functions between the tensor that is trained and the weight that is used.
+
+    ``trains_scores`` tells apart the two worlds: where it is false, the trained tensor *is* the weight, on the forward
+    support; where it is true, the weight stays frozen and what trains is a score for every position.
+    """
+
+    trains_scores: ClassVar[bool]
+
+    def begin(self, weight: Tensor, rng: Generator) -> Tensor:
+        """The tensor that trains, at the start; shape of ``weight``."""
+        ...
+
+    def effective(self, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
+        """What the forward pass uses; zero outside ``support.forward``."""
+        ...
+
+    def pullback(self, gradient: Tensor, frozen: Tensor, support: Support) -> Tensor:
+        """What the optimizer sees of the gradient of the effective weight; zero outside ``support.backward``."""
+        ...
+
+    def penalty(self, trained: Tensor, support: Support) -> Tensor | None:
+        """A gradient to add before the optimizer's step, or ``None``. ``trained`` holds the whole backward support."""
+        ...
+
+
+@dataclass(frozen=True)
+class Straight:
+    """The weight itself trains: used on the forward support, moved on the backward support.
+
+    Where backward is larger, this is the straight-through estimator: a position that the forward pass does not use
+    still gets the gradient of the place where it would stand (DNW: Wortsman et al. 2019; Top-KAST: Jayakumar et al.
+    2020).
+
+    Args:
+        decay: L2 strength on the forward support (the gradient of ``decay / 2 * w**2``).
+        rim_decay: L2 strength on ``backward - forward``, divided by the forward density (Top-KAST, section 2.3).
+    """
+
+    decay: float = 0.0
+    rim_decay: float = 0.0
+    trains_scores: ClassVar[bool] = False
+
+    def begin(self, weight: Tensor, rng: Generator) -> Tensor:
+        return weight.detach().clone()
+
+    def effective(self, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
+        return trained.masked_fill(~support.forward.mask, 0)
+
+    def pullback(self, gradient: Tensor, frozen: Tensor, support: Support) -> Tensor:
+        return gradient if support.backward.is_full else gradient.masked_fill(~support.backward.mask, 0)
+
+    def penalty(self, trained: Tensor, support: Support) -> Tensor | None:
+        if not (self.decay or self.rim_decay):
+            return None
+        inside, whole = support.forward.mask, support.backward.mask
+        strength = torch.zeros_like(trained)
+        strength[whole] = self.rim_decay / support.forward.density
+        strength[inside] = self.decay
+        return trained * strength
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Weights stay frozen and a score for every position trains (edge-popup; Ramanujan et al. 2020, eq. 4).
+
+    The gradient of a score is the gradient of the effective weight times the frozen weight.
+
+    Args:
+        uniform: draw the first scores from U[0, 1] (Gem-Miner) instead of Kaiming-uniform with ``a = sqrt(5)``.
+    """
+
+    uniform: bool = False
+    trains_scores: ClassVar[bool] = True
+
+    def begin(self, weight: Tensor, rng: Generator) -> Tensor:
+        draws = torch.rand(weight.shape, generator=rng, dtype=torch.float64)
+        if not self.uniform:
+            bound = 1 / math.sqrt(math.prod(weight.shape[1:]))  # kaiming_uniform with a = sqrt(5) is this bound
+            draws = (2 * draws - 1) * bound
+        return draws.to(weight)
+
+    def effective(self, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
+        return frozen.masked_fill(~support.forward.mask, 0)
+
+    def pullback(self, gradient: Tensor, frozen: Tensor, support: Support) -> Tensor:
+        return gradient * frozen
+
+    def penalty(self, trained: Tensor, support: Support) -> Tensor | None:
+        return None
