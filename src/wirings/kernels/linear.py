@@ -1,0 +1,313 @@
+"""Sparse linear layers: forward, backward and weight gradient on plain tensors and on panels.
+
+Values are 1-D in the order of the index (ascending flat order). Activations are ``(batch, features)``, or *panels*
+``(panel, feature, width)``: ``width`` samples lie side by side, so that one connection reads one short run of memory, and
+a whole panel stays in the second-level cache. Lanes past the batch hold anything finite in activations and must be zero
+in gradients; `pack` writes zeros.
+
+The functions check everything a kernel will trust, then run the compiled kernel where there is one for the device and
+dtype (`native.available`), else `reference`. They know nothing of autograd.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wirings.kernels import native, reference
+from wirings.kernels.index import SparseIndex
+
+WIDTHS = (128, 64, 32, 16)
+_SMALL_BATCH = 4  # up to here connections gather from single samples
+
+
+class LinearGradients(NamedTuple):
+    """What a sparse linear layer sends back; ``None`` where it was not asked for."""
+
+    x: Tensor | None
+    values: Tensor
+    bias: Tensor | None
+
+
+def linear_forward(
+    index: SparseIndex, values: Tensor, x: Tensor, *, bias: Tensor | None = None, relu: bool = False
+) -> Tensor:
+    """A sparse linear layer on plain tensors: ``relu(x @ W.T + bias)``, shape ``(batch, rows)``.
+
+    Args:
+        index: connections of W, shape ``(rows, columns)``.
+        values: W's values, ``(nnz,)`` in the order of the index.
+        x: ``(batch, columns)``.
+        bias: ``(rows,)`` or none.
+        relu: whether negative results become zero.
+    """
+    x = _plain("x", x, index.shape[1])
+    _check_values(index, values, x)
+    _check_bias(bias, index, x)
+    used = _library(x)
+    rows, columns = index.shape
+    if used is None:
+        return reference.linear(index.row, index.column.long(), values, x, rows, bias, relu)
+    values, bias = values.contiguous(), None if bias is None else bias.contiguous()
+    batch = x.shape[0]
+    y = x.new_empty(batch, rows)
+    small = batch <= _SMALL_BATCH
+    shape = (batch, rows, columns) if small else (batch, rows, columns, panel_width(max(rows, columns), x.itemsize, batch))
+    used.call(
+        "gather" if small else "forward", x.itemsize, index.column.itemsize, index.pointer.data_ptr(), index.column.data_ptr(),
+        values.data_ptr(), native.pointer(bias), relu, x.data_ptr(), y.data_ptr(), *shape, native.threads(batch * index.nnz),
+    )  # fmt: skip
+    return y
+
+
+def linear_backward(
+    index: SparseIndex,
+    values: Tensor,
+    x: Tensor,
+    grad: Tensor,
+    *,
+    output: Tensor | None = None,
+    need_x: bool = True,
+    need_bias: bool = False,
+) -> LinearGradients:
+    """Gradients of `linear_forward`: input and values in one pass over the connections, and the bias.
+
+    Args:
+        grad: gradient of the result, ``(batch, rows)``.
+        output: the result itself where it ended in ReLU; masks the gradient.
+        need_x: without it only values (and bias) are computed, as a first layer needs.
+        need_bias: whether the bias gradient is wanted.
+    """
+    rows, columns = index.shape
+    x, grad = _plain("x", x, columns), _plain("grad", grad, rows)
+    _check_alike("grad", grad, (x.shape[0], rows), x)
+    if output is not None:
+        _check_alike("output", output, (x.shape[0], rows), x)
+        output = output.contiguous()
+    _check_values(index, values, x)
+    used = _library(x)
+    if used is None:
+        return _reference_backward(index, values, x, grad, output, need_x, need_bias)
+    values, batch = values.contiguous(), x.shape[0]
+    if batch == 0:
+        return _nothing(index, x, rows, need_x, need_bias)
+    gx = torch.empty_like(x) if need_x else None
+    gradient, gb = x.new_empty(index.nnz), x.new_empty(rows) if need_bias else None
+    width = panel_width(max(rows, columns), x.itemsize, batch)
+    team = native.threads(2 * batch * index.nnz)
+    if need_x:
+        turned = index.transposed
+        used.call(
+            "backward", x.itemsize, turned.row.itemsize, turned.place.itemsize, turned.pointer.data_ptr(),
+            turned.row.data_ptr(), turned.place.data_ptr(), values.data_ptr(), x.data_ptr(), grad.data_ptr(),
+            native.pointer(output), native.pointer(gx), gradient.data_ptr(), native.pointer(gb), batch, rows, columns,
+            width, team,
+        )  # fmt: skip
+    else:
+        used.call(
+            "sddmm", x.itemsize, index.column.itemsize, index.pointer.data_ptr(), index.column.data_ptr(), grad.data_ptr(),
+            x.data_ptr(), native.pointer(output), gradient.data_ptr(), native.pointer(gb), batch, rows, columns, width, team,
+        )  # fmt: skip
+    return LinearGradients(gx, gradient, gb)
+
+
+def sddmm(index: SparseIndex, a: Tensor, b: Tensor) -> Tensor:
+    """``(a.T @ b)`` at the connections only: ``(batch, rows)`` and ``(batch, columns)`` to ``(nnz,)``."""
+    values = b.new_empty(0).expand(index.nnz) if index.nnz == 0 else b.new_zeros(1).expand(index.nnz)
+    return linear_backward(index, values, b, a, need_x=False).values
+
+
+def panel_width(features: int, itemsize: int = 4, batch: int | None = None) -> int:
+    """How many samples a panel holds: as many as keep it within half of the second-level cache, and 16 at least.
+
+    Among those, one that wastes few lanes on the last panel: narrow panels cost more for each connection, padding costs
+    its share of lanes; ``padded batch * (1 + 16 / width)`` weighs the two.
+
+    Example:
+        >>> panel_width(1024, batch=128), panel_width(65536, batch=128), panel_width(1024, batch=13)  # 1 MiB of cache
+        (128, 16, 16)
+    """
+    room = second_level_cache() // 2
+    fitting = [w for w in WIDTHS if features * w * itemsize <= room] or [16]
+    if batch is None:
+        return fitting[0]
+    return min(fitting, key=lambda w: (-(-batch // w) * w * (1 + 16 / w), -w))
+
+
+@cache
+def second_level_cache() -> int:
+    """Bytes of second-level cache a core has; 1 MiB where the system does not say."""
+    try:
+        return os.sysconf("SC_LEVEL2_CACHE_SIZE") or 2**20
+    except (ValueError, OSError, AttributeError):
+        return 2**20
+
+
+def pack(x: Tensor, width: int) -> Tensor:
+    """``(batch, features)`` to panels ``(panel, feature, width)``; lanes of missing samples are zero."""
+    _check_width(width)
+    x = _plain("x", x, None)
+    used = _library(x)
+    if used is None:
+        return reference.pack(x, width)
+    batch, features = x.shape
+    panels = x.new_empty(-(-batch // width), features, width)
+    used.call("pack", x.itemsize, x.data_ptr(), panels.data_ptr(), batch, features, width, native.threads(x.numel()))
+    return panels
+
+
+def unpack(panels: Tensor, batch: int) -> Tensor:
+    """Panels back to ``(batch, features)``."""
+    panels = _panels("panels", panels, None)
+    count, features, width = panels.shape
+    if not (count - 1) * width < batch <= count * width and batch != count * width:
+        raise ValueError(f"`batch` of `unpack` must fill {count} panels of {width}. Got {batch}.")
+    used = _library(panels)
+    if used is None:
+        return reference.unpack(panels, batch)
+    y = panels.new_empty(batch, features)
+    used.call("unpack", y.itemsize, panels.data_ptr(), y.data_ptr(), batch, features, width, native.threads(y.numel()))
+    return y
+
+
+def panels_forward(
+    index: SparseIndex, values: Tensor, panels: Tensor, *, bias: Tensor | None = None, relu: bool = False
+) -> Tensor:
+    """`linear_forward` from panels to panels."""
+    rows, columns = index.shape
+    panels = _panels("panels", panels, columns)
+    _check_values(index, values, panels)
+    _check_bias(bias, index, panels)
+    count, _, width = panels.shape
+    used = _library(panels)
+    if used is None:
+        x = reference.unpack(panels, count * width)
+        return reference.pack(reference.linear(index.row, index.column.long(), values, x, rows, bias, relu), width)
+    values, bias = values.contiguous(), None if bias is None else bias.contiguous()
+    y = panels.new_empty(count, rows, width)
+    used.call(
+        "forward_panels", y.itemsize, index.column.itemsize, index.pointer.data_ptr(), index.column.data_ptr(),
+        values.data_ptr(), native.pointer(bias), relu, panels.data_ptr(), y.data_ptr(), count, rows, columns, width,
+        native.threads(count * width * index.nnz),
+    )  # fmt: skip
+    return y
+
+
+def panels_backward(
+    index: SparseIndex,
+    values: Tensor,
+    panels: Tensor,
+    grad: Tensor,
+    *,
+    output: Tensor | None = None,
+    need_x: bool = True,
+    need_bias: bool = False,
+) -> LinearGradients:
+    """`linear_backward` on panels; lanes of ``grad`` past the batch must be zero."""
+    rows, columns = index.shape
+    panels, grad = _panels("panels", panels, columns), _panels("grad", grad, rows)
+    count, _, width = panels.shape
+    _check_alike("grad", grad, (count, rows, width), panels)
+    if output is not None:
+        _check_alike("output", output, (count, rows, width), panels)
+        output = output.contiguous()
+    _check_values(index, values, panels)
+    used = _library(panels)
+    if used is None:
+        plain = [None if t is None else reference.unpack(t, count * width) for t in (panels, grad, output)]
+        gx, gv, gb = _reference_backward(index, values, plain[0], plain[1], plain[2], need_x, need_bias)
+        return LinearGradients(None if gx is None else reference.pack(gx, width), gv, gb)
+    if count == 0:
+        return _nothing(index, panels, rows, need_x, need_bias)
+    values = values.contiguous()
+    gx = torch.empty_like(panels) if need_x else None
+    gradient, gb = panels.new_empty(index.nnz), panels.new_empty(rows) if need_bias else None
+    team = native.threads(2 * count * width * index.nnz)
+    if need_x:
+        turned = index.transposed
+        used.call(
+            "backward_panels", grad.itemsize, turned.row.itemsize, turned.place.itemsize, turned.pointer.data_ptr(),
+            turned.row.data_ptr(), turned.place.data_ptr(), values.data_ptr(), panels.data_ptr(), grad.data_ptr(),
+            native.pointer(output), native.pointer(gx), gradient.data_ptr(), native.pointer(gb), count, rows, columns,
+            width, team,
+        )  # fmt: skip
+        return LinearGradients(gx, gradient, gb)
+    if output is not None or need_bias:
+        kept = torch.empty_like(grad) if output is not None else None
+        used.call(
+            "mask_panels", grad.itemsize, native.pointer(output), grad.data_ptr(), native.pointer(kept), native.pointer(gb),
+            count, rows, width, native.threads(grad.numel()),
+        )  # fmt: skip
+        grad = grad if kept is None else kept
+    used.call(
+        "sddmm_panels", grad.itemsize, index.column.itemsize, index.pointer.data_ptr(), index.column.data_ptr(),
+        grad.data_ptr(), panels.data_ptr(), gradient.data_ptr(), count, rows, columns, width, team,
+    )  # fmt: skip
+    return LinearGradients(None, gradient, gb)
+
+
+def _reference_backward(
+    index: SparseIndex, values: Tensor, x: Tensor, grad: Tensor, output: Tensor | None, need_x: bool, need_bias: bool
+) -> LinearGradients:
+    row, column = index.row, index.column.long()
+    grad = reference.masked(grad, output)
+    gx = reference.spmm(column, row, values, grad, index.shape[1]) if need_x else None
+    return LinearGradients(gx, reference.sddmm(row, column, grad, x), grad.sum(0) if need_bias else None)
+
+
+def _nothing(index: SparseIndex, like: Tensor, rows: int, need_x: bool, need_bias: bool) -> LinearGradients:
+    gx = torch.empty_like(like) if need_x else None
+    return LinearGradients(gx, like.new_zeros(index.nnz), like.new_zeros(rows) if need_bias else None)
+
+
+def _library(x: Tensor) -> native.Library | None:
+    compiled = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return native.library() if compiled else None
+
+
+def _plain(name: str, x: Tensor, features: int | None) -> Tensor:
+    if x.dim() != 2 or (features is not None and x.shape[1] != features):
+        raise ValueError(f"`{name}` must have shape (batch, {'features' if features is None else features}). Got {tuple(x.shape)}.")
+    _check_floating(name, x)
+    return x.contiguous()
+
+
+def _panels(name: str, panels: Tensor, features: int | None) -> Tensor:
+    if panels.dim() != 3 or (features is not None and panels.shape[1] != features):
+        wanted = "features" if features is None else features
+        raise ValueError(f"`{name}` must have shape (panels, {wanted}, width). Got {tuple(panels.shape)}.")
+    _check_width(panels.shape[2])
+    _check_floating(name, panels)
+    return panels.contiguous()
+
+
+def _check_width(width: int) -> None:
+    if width not in WIDTHS:
+        raise ValueError(f"the width of a panel must be 16, 32, 64 or 128. Got {width}.")
+
+
+def _check_floating(name: str, x: Tensor) -> None:
+    if not x.is_floating_point():
+        raise TypeError(f"`{name}` must be floating point. Got {x.dtype}.")
+
+
+def _check_values(index: SparseIndex, values: Tensor, like: Tensor) -> None:
+    _check_alike("values", values, (index.nnz,), like)
+    if index.device != like.device:
+        raise ValueError(f"the index is on {index.device}, its input on {like.device}; move one with `.to(...)`.")
+
+
+def _check_bias(bias: Tensor | None, index: SparseIndex, like: Tensor) -> None:
+    if bias is not None:
+        _check_alike("bias", bias, (index.shape[0],), like)
+
+
+def _check_alike(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
+    if tensor.shape != shape:
+        raise ValueError(f"`{name}` must have shape {shape}. Got {tuple(tensor.shape)}.")
+    if tensor.dtype != like.dtype or tensor.device != like.device:
+        raise TypeError(f"`{name}` must be {like.dtype} on {like.device}, as its input is. Got {tensor.dtype} on {tensor.device}.")

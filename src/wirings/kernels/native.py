@@ -1,0 +1,171 @@
+"""The compiled kernels: finding the best library for this processor, loading it once, calling it.
+
+Up to three builds of the same C++ source lie beside this file (``wirings_generic.so``, ``wirings_avx2.so``,
+``wirings_avx512.so``). The generic one is asked what the processor can run. ``WIRINGS_ISA=generic|avx2|avx512``
+forces one of them, ``WIRINGS_ISA=torch`` does without. Nothing is loaded before the first call.
+
+Their OpenMP runtime is the one that torch has loaded already, so both share one pool of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+LEVELS = ("generic", "avx2", "avx512")
+
+# i: int64, d: double, p: pointer. The functions are described where they are written, in cpu/*.cpp.
+_SIGNATURES = {
+    "forward_panels": "iippppippiiiii",
+    "forward": "iippppippiiiii",
+    "backward_panels": "iiippppppppppiiiii",
+    "backward": "iiippppppppppiiiii",
+    "sddmm_panels": "iipppppiiiii",
+    "sddmm": "iipppppppiiiii",
+    "pack": "ippiiii",
+    "unpack": "ippiiii",
+    "mask_panels": "ippppiiii",
+    "permute": "iipppiii",
+    "gather": "iippppippiiii",
+    "sell": "iippppppippiiiii",
+    "compress": "ipiiipp",
+    "transpose": "iiippiippp",
+    "top_mask": "ipiiipi",
+    "top_index": "ipiiipi",
+    "collect": "ipiidpippi",
+}
+_TYPES: dict[str, type] = {"i": ctypes.c_int64, "d": ctypes.c_double, "p": ctypes.c_void_p}
+
+
+class Library:
+    """One loaded build. ``call`` runs one of its functions and turns its status into an exception."""
+
+    def __init__(self, isa: str, path: Path) -> None:
+        self.isa = isa
+        self.path = path
+        self._library = ctypes.CDLL(str(path))
+        self._functions = {}
+        for name, signature in _SIGNATURES.items():
+            function = getattr(self._library, f"wirings_{name}")
+            function.argtypes = [_TYPES[letter] for letter in signature]
+            function.restype = ctypes.c_int64 if name in ("compress", "collect") else ctypes.c_int
+            self._functions[name] = function
+
+    def call(self, name: str, *arguments: int | float | None) -> int:
+        status: int = self._functions[name](*arguments)
+        if status == -1:
+            raise MemoryError(f"the kernel `{name}` could not get its scratch memory.")
+        return status
+
+    @property
+    def level(self) -> int:
+        return int(self._library.wirings_processor_level())
+
+    @property
+    def vector_bytes(self) -> int:
+        return int(self._library.wirings_vector_bytes())
+
+    @property
+    def has_threads(self) -> bool:
+        return bool(self._library.wirings_has_threads())
+
+
+def installed() -> tuple[str, ...]:
+    """The builds that lie beside this file and that this processor can run, the plainest first."""
+    generic = _load("generic")
+    if generic is None:
+        return ()
+    return tuple(name for name in LEVELS[: generic.level + 1] if _path(name).exists())
+
+
+def library() -> Library | None:
+    """The build in use, or ``None`` where the pure-torch kernels serve."""
+    return _forced[-1] if _forced else _chosen()
+
+
+def available() -> bool:
+    """Whether compiled kernels are in use."""
+    return library() is not None
+
+
+def isa() -> str:
+    """The instruction set in use: ``"avx512"``, ``"avx2"``, ``"generic"``, or ``"torch"`` without compiled kernels."""
+    used = library()
+    return "torch" if used is None else used.isa
+
+
+def describe() -> str:
+    """One line for people: which kernels run here, and why not better ones."""
+    used = library()
+    if used is None:
+        wish = os.environ.get("WIRINGS_ISA")
+        reason = "WIRINGS_ISA=torch" if wish == "torch" else "none were built: no C++ compiler when wirings was installed"
+        return f"pure-torch kernels ({reason})"
+    team = "shares torch's threads" if used.has_threads else "one thread: built without OpenMP"
+    others = ", ".join(name for name in installed() if name != used.isa)
+    return f"compiled kernels for {used.isa} ({8 * used.vector_bytes}-bit vectors, {team}; also here: {others or 'none'})"
+
+
+@contextmanager
+def using(name: str) -> Iterator[Library | None]:
+    """Runs one build, or ``"torch"`` for none, for the length of a ``with`` block (tests, benchmarks)."""
+    _forced.append(_required(name))
+    try:
+        yield _forced[-1]
+    finally:
+        _forced.pop()
+
+
+def threads(work: int) -> int:
+    """How many threads ``work`` multiply-adds deserve: one below about 50 us, else all that torch uses."""
+    return 1 if work < 1_500_000 else torch.get_num_threads()
+
+
+def pointer(tensor: Tensor | None) -> int | None:
+    """The address of a tensor's first element, which must be contiguous; ``None`` stays ``None``."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+_forced: list[Library | None] = []
+
+
+@cache
+def _chosen() -> Library | None:
+    wish = os.environ.get("WIRINGS_ISA")
+    if wish:
+        return _required(wish)
+    names = installed()
+    return _load(names[-1]) if names else None
+
+
+def _required(name: str) -> Library | None:
+    if name == "torch":
+        return None
+    if name not in LEVELS:
+        raise ValueError(f"`WIRINGS_ISA` must be one of {', '.join((*LEVELS, 'torch'))}. Got {name!r}.")
+    if name not in installed():
+        raise ValueError(f"the kernels for {name!r} are not here: {_why_not(name)}.")
+    return _load(name)
+
+
+def _why_not(name: str) -> str:
+    if not _path("generic").exists():
+        return "no C++ compiler was found when wirings was installed"
+    return "this processor cannot run them" if _path(name).exists() else "the compiler could not build them"
+
+
+def _path(name: str) -> Path:
+    return Path(__file__).parent / f"wirings_{name}.so"
+
+
+@cache
+def _load(name: str) -> Library | None:
+    path = _path(name)
+    return Library(name, path) if path.exists() else None
