@@ -1,3 +1,50 @@
-"""Sparse neural networks: find a wiring, train it truly sparse, take its structure apart."""
+"""Sparse neural networks: find a wiring, train it, take its structure apart.
+
+    import wirings as wr
+
+    sparse = wr.attach(model, optimizer, wr.RigL(begin=wr.ErdosRenyi(0.05)), steps=30_000)
+
+The public names are the ones in the table below; they load when they are first used, so that ``import wirings`` is
+quick and ``wirings --help`` need not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_NAMES = {
+    "wirings.core.topology": ("Topology",),
+    "wirings.core.wiring": ("Wiring",),
+    "wirings.core.support": ("Support",),
+    "wirings.core.forms": ("Unstructured", "NM", "Block", "ConstantFanIn"),
+    "wirings.core.schedules": ("Constant", "Cosine", "Cubic", "Linear", "Exponential", "Every"),
+    "wirings.core.budgets": ("Uniform", "ER", "ERK", "SmartRatio", "Explicit", "uniform", "er", "erk", "smart_ratio"),
+    "wirings.core.select": ("top", "top_global"),
+    "wirings.core.errors": ("WiringsError", "WiringError", "SettingsError", "DataError", "RunError"),
+    "wirings.makers.prunable": ("prunable", "left_dense"),
+    "wirings.makers.random": ("ErdosRenyi", "Bernoulli", "FixedFanIn"),
+    "wirings.methods.method": ("Method", "Site"),
+    "wirings.methods.static": ("Static",),
+    "wirings.methods.gradual": ("GradualMagnitude",),
+    "wirings.methods.drop_grow": ("SET", "RigL"),
+    "wirings.methods.dnw": ("DNW",),
+    "wirings.attach": ("attach", "Sparsifier", "follow", "param_groups", "summary"),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'wirings' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,86 @@
+"""A sparsifier's state as plain tensors, numbers and names: ``torch.load(..., weights_only=True)`` reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from wirings.attach.masked import MaskedSite
+from wirings.core.errors import WiringError
+from wirings.core.support import Support
+from wirings.core.topology import Topology
+
+VERSION = 1
+_KEPT = ("aside", "frozen", "averaged")
+
+
+def to_saved(method: str, step: int, rng: Generator, sites: Mapping[str, MaskedSite]) -> dict[str, Any]:
+    """Step, random state, and of each site its supports and the values that only attach keeps."""
+    saved: dict[str, Any] = {"version": VERSION, "method": method, "step": step, "rng": rng.get_state(), "sites": {}}
+    for name, site in sites.items():
+        support = site.support
+        entry: dict[str, Any] = {"forward": _encoded(support.forward)}
+        if not support.is_plain:
+            entry["backward"] = _encoded(support.backward)
+        entry |= {key: t.detach().clone() for key in _KEPT if (t := getattr(site, key)) is not None}
+        saved["sites"][name] = entry
+    return saved
+
+
+def from_saved(saved: Mapping[str, Any], method: str, rng: Generator, sites: Mapping[str, MaskedSite]) -> int:
+    """Put a saved state into live sites; returns the step. Everything is checked before anything is changed."""
+    try:
+        if saved["version"] > VERSION:
+            raise WiringError("The saved state was written by a newer version of wirings; upgrade to load it.")
+        if saved["method"] != method:
+            raise WiringError(f"The saved state is of `{saved['method']}`, but `{method}` is attached.")
+        if saved["sites"].keys() != sites.keys():
+            odd = sorted(saved["sites"].keys() ^ sites.keys())[0]
+            raise WiringError(f"The saved state and the network disagree about `{odd}`.")
+        supports = {name: _support(name, entry, sites[name]) for name, entry in saved["sites"].items()}
+        step, state = int(saved["step"]), saved["rng"]
+    except WiringError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WiringError(f"This is not the saved state of a sparsifier: {error!r}.") from error
+    for name, entry in saved["sites"].items():
+        sites[name].restore(supports[name], **{key: entry.get(key) for key in _KEPT})
+    rng.set_state(state.cpu())
+    return step
+
+
+def _support(name: str, entry: Mapping[str, Any], site: MaskedSite) -> Support:
+    forward = _decoded(entry["forward"])
+    support = Support(forward, _decoded(entry["backward"])) if "backward" in entry else Support.both(forward)
+    shapes = [forward.shape, support.backward.shape, *(tuple(entry[key].shape) for key in _KEPT if key in entry)]
+    for shape in shapes:
+        if shape != site.shape:
+            raise WiringError(f"The saved `{name}` has shape {shape}, but the network's has {site.shape}.")
+    return support
+
+
+def _encoded(topology: Topology) -> dict[str, Any]:
+    """Shape, and bits or positions, the smaller; nothing at all where everything is connected."""
+    shape = list(topology.shape)
+    if topology.is_full:
+        return {"shape": shape}
+    if topology.numel <= 64 * topology.nnz:
+        return {"shape": shape, "bits": torch.from_numpy(np.packbits(topology.mask.cpu().numpy().reshape(-1)))}
+    return {"shape": shape, "index": topology.index.cpu().clone()}
+
+
+def _decoded(saved: Mapping[str, Any]) -> Topology:
+    shape = tuple(int(n) for n in saved["shape"])
+    if "bits" in saved:
+        bits: Tensor = saved["bits"]
+        numel = math.prod(shape)
+        if bits.dtype != torch.uint8 or bits.numel() != (numel + 7) // 8:
+            raise WiringError("The saved state is damaged: a topology has the wrong number of bits.")
+        mask = np.unpackbits(bits.cpu().numpy(), count=numel).astype(bool)
+        return Topology.of(torch.from_numpy(mask).view(shape))
+    return Topology.at(shape, saved["index"]) if "index" in saved else Topology.full(shape)
