@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from wirings.core.errors import WiringError
 from wirings.core.forms import AnyForm, Block, ConstantFanIn, Form, Unstructured
+from wirings.core.settings import in_range
 from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.core.wiring import Shapes, Wiring
@@ -32,7 +33,7 @@ class Site(Protocol):
         ...
 
     def weight(self, on: Topology) -> Tensor:
-        """The trained tensor at these positions, shape ``(on.nnz,)``; zero where nothing trains."""
+        """The trained tensor at these positions, shape ``(on.nnz,)``; zero where nothing trains, unless remembered."""
         ...
 
     def gradient(self, on: Topology) -> Tensor:
@@ -69,7 +70,8 @@ class Method(ABC):
     """The forms that make sense with this method; others are refused at construction."""
 
     keeps_momentum: ClassVar[bool] = False
-    """Whether attach keeps a running mean of dense gradients for it (factor ``momentum``)."""
+    """Whether attach keeps a running mean of dense gradients for it, over the steps it hears; the method then has a
+    field ``momentum``, the factor."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.form, self.forms):
@@ -96,9 +98,24 @@ class Method(ABC):
         """Whether an update takes the place of the weight update (RigL) instead of following it."""
         return False
 
+    def remembers(self) -> bool:
+        """Whether values outside the backward support stay as they were, to be ranked again, instead of vanishing.
+
+        A dense copy of every sparse weight, so such a method runs masked only. No gradient and no decay reaches them.
+        """
+        return False
+
     def rule(self) -> Rule:
         """What forward sees of the trained tensor, and the optimizer of the gradient."""
         return Straight()
+
+
+def check_schedule(name: str, owner: Method, low: float, high: float, *, open_low: bool = False) -> None:
+    """Refuse a schedule of the library's that begins or ends outside an interval; others are asked as they come."""
+    schedule = getattr(owner, name)
+    for end in ("value", "peak", "initial", "final"):
+        if (value := getattr(schedule, end, None)) is not None:
+            in_range(name, owner, low, high, open_low=open_low, of=value)
 
 
 def shapes_of(sites: Sites) -> Shapes:

@@ -13,7 +13,7 @@ from wirings.core.support import Support
 
 
 class Rule(Protocol):
-    """Four pure functions between the tensor that is trained and the weight that is used.
+    """Five pure functions between the tensor that is trained and the weight that is used.
 
     ``trains_scores`` tells apart the two worlds: where it is false, the trained tensor *is* the weight, on the forward
     support; where it is true, the weight stays frozen and what trains is a score for every position.
@@ -35,6 +35,10 @@ class Rule(Protocol):
 
     def penalty(self, trained: Tensor, support: Support) -> Tensor | None:
         """A gradient to add before the optimizer's step, or ``None``. ``trained`` holds the whole backward support."""
+        ...
+
+    def project(self, trained: Tensor) -> Tensor:
+        """What the trained tensor becomes right after the optimizer's step; itself, where nothing bounds it."""
         ...
 
 
@@ -73,23 +77,30 @@ class Straight:
         strength[inside] = self.decay
         return trained * strength
 
+    def project(self, trained: Tensor) -> Tensor:
+        return trained
+
 
 @dataclass(frozen=True)
 class Scored:
     """Weights stay frozen and a score for every position trains (edge-popup; Ramanujan et al. 2020, eq. 4).
 
-    The gradient of a score is the gradient of the effective weight times the frozen weight.
+    The gradient of a score is the gradient of the effective weight times the frozen weight; scores outside the backward
+    support get none.
 
     Args:
-        uniform: draw the first scores from U[0, 1] (Gem-Miner) instead of Kaiming-uniform with ``a = sqrt(5)``.
+        unit: scores live in [0, 1]: drawn from U[0, 1], clamped after each step (Gem-Miner; Sreenivasan et al. 2022).
+            Otherwise they begin Kaiming-uniform with ``a = sqrt(5)`` and are free.
+        decay: L2 strength on all scores (the gradient of ``decay / 2 * s**2``).
     """
 
-    uniform: bool = False
+    unit: bool = False
+    decay: float = 0.0
     trains_scores: ClassVar[bool] = True
 
     def begin(self, weight: Tensor, rng: Generator) -> Tensor:
         draws = torch.rand(weight.shape, generator=rng, dtype=torch.float64)
-        if not self.uniform:
+        if not self.unit:
             bound = 1 / math.sqrt(math.prod(weight.shape[1:]))  # kaiming_uniform with a = sqrt(5) is this bound
             draws = (2 * draws - 1) * bound
         return draws.to(weight)
@@ -98,7 +109,11 @@ class Scored:
         return frozen.masked_fill(~support.forward.mask, 0)
 
     def pullback(self, gradient: Tensor, frozen: Tensor, support: Support) -> Tensor:
-        return gradient * frozen
+        scores = gradient * frozen
+        return scores if support.backward.is_full else scores.masked_fill(~support.backward.mask, 0)
 
     def penalty(self, trained: Tensor, support: Support) -> Tensor | None:
-        return None
+        return self.decay * trained if self.decay else None
+
+    def project(self, trained: Tensor) -> Tensor:
+        return trained.clamp(0, 1) if self.unit else trained
