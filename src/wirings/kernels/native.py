@@ -37,6 +37,12 @@ _SIGNATURES = {
     "sell": "iippppppippiiiii",
     "compress": "ipiiipp",
     "transpose": "iiippiippp",
+    "conv_transpose": "iiippiiiiiippp",
+    "conv_forward": "iippppippi",
+    "conv_input": "iiiippppppppi",
+    "conv_weight": "iippppppi",
+    "to_planes": "ippiiiiiii",
+    "from_planes": "ippiiiiiii",
     "top_mask": "ipiiipi",
     "top_index": "ipiiipi",
     "collect": "ipiidpippi",
@@ -58,7 +64,7 @@ class Library:
             function.restype = ctypes.c_int64 if name in ("compress", "collect") else ctypes.c_int
             self._functions[name] = function
 
-    def call(self, name: str, *arguments: int | float | None) -> int:
+    def call(self, name: str, *arguments: int | float | ctypes.Array[ctypes.c_int64] | None) -> int:
         status: int = self._functions[name](*arguments)
         if status == -1:
             raise MemoryError(f"the kernel `{name}` could not get its scratch memory.")

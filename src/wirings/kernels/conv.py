@@ -1,0 +1,365 @@
+"""Sparse convolutions: forward, input gradient and weight gradient on plain tensors and on planes.
+
+Sixteen samples lie side by side in *planes* ``(panel, channel, height + 2 halo, width + 2 halo, 16)`` whose halo is zero, so
+that a connection is one address shift and no input is ever unfolded. Kernels of any size, stride 1 or 2, any padding, groups
+up to depthwise; no dilation. As with panels, lanes past the batch hold anything finite in activations and zero in gradients.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wirings.kernels import native, reference
+from wirings.kernels.index import SparseIndex, Transposed, index_dtype, place_dtype
+
+LANES = 16
+_MOST_ELEMENTS = 2**31 - 1  # of one panel: shifts are int32
+
+
+class ConvGradients(NamedTuple):
+    """What a sparse convolution sends back; ``None`` where it was not asked for. ``x`` is as the input was."""
+
+    x: Tensor | Planes | None
+    values: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """A batch of images in planes.
+
+    Args:
+        data: ``(panel, channel, height + 2 halo, width + 2 halo, 16)``, contiguous, the halo zero.
+        batch: samples; the last panel's lanes beyond it are padding.
+        halo: width of the zero border.
+    """
+
+    data: Tensor
+    batch: int
+    halo: int
+
+    def __post_init__(self) -> None:
+        d, h = self.data, self.halo
+        if d.dim() != 5 or d.shape[4] != LANES or d.shape[2] < 2 * h or d.shape[3] < 2 * h or not d.is_contiguous():
+            raise ValueError(f"`data` of `Planes` must be contiguous (panels, channels, height, width, 16). Got {tuple(d.shape)}.")
+        if d.shape[0] != -(-self.batch // LANES) or h < 0:
+            raise ValueError(f"{self.batch} samples need {-(-self.batch // LANES)} panels of 16. Got {d.shape[0]}.")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Batch, channels, height, width: that of the plain tensor."""
+        _, channels, height, width, _ = self.data.shape
+        return self.batch, channels, height - 2 * self.halo, width - 2 * self.halo
+
+
+class ConvIndex(SparseIndex):
+    """Where the connections of a convolution's ``(out, in / groups, height, width)`` weight are, and how it is applied.
+
+    Args:
+        shape: of the weight.
+        flat: ascending flat index into it.
+        stride: 1 or 2, in both directions.
+        padding: zeros around the input, in both directions.
+        groups: blocks of channels that do not see each other; the number of channels is depthwise.
+    """
+
+    __slots__ = ("groups", "in_channels", "kernel", "padding", "stride")
+
+    def __init__(
+        self, shape: tuple[int, int, int, int], flat: Tensor, *, stride: int = 1, padding: int = 0, groups: int = 1
+    ) -> None:
+        out, group_in, *kernel = shape
+        if stride not in (1, 2):
+            raise ValueError(f"`stride` of `ConvIndex` must be 1 or 2. Got {stride}; run this layer masked.")
+        if padding < 0 or groups < 1 or out % groups or min(shape) < 1:
+            raise ValueError(f"no convolution has a weight {shape}, padding {padding} and {groups} groups.")
+        super().__init__((out, group_in * kernel[0] * kernel[1]), flat)
+        self.kernel = (kernel[0], kernel[1])
+        self.in_channels = group_in * groups
+        self.stride, self.padding, self.groups = stride, padding, groups
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """``(out, in / groups, height, width)``."""
+        return (self.shape[0], self.in_channels // self.groups, *self.kernel)
+
+    @cached_property
+    def by_input(self) -> Transposed:
+        """Connections sorted by input channel and, for stride 2, by the parities of their tap (compiled kernels only)."""
+        used = native.library()
+        assert used is not None
+        pointer = torch.empty(self.in_channels * self.stride**2 + 1, dtype=torch.int64)
+        row = torch.empty(self.nnz, dtype=index_dtype(self.shape[0]))
+        place = torch.empty(self.nnz, dtype=place_dtype(self.nnz))
+        used.call(
+            "conv_transpose", self.column.itemsize, row.itemsize, place.itemsize, self.pointer.data_ptr(), self.column.data_ptr(),
+            self.shape[0], self.in_channels, self.groups, *self.kernel, self.stride, pointer.data_ptr(), row.data_ptr(),
+            place.data_ptr(),
+        )  # fmt: skip
+        return Transposed(pointer, row, place)
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the output."""
+        sizes = [(n + 2 * self.padding - k) // self.stride + 1 for n, k in zip((height, width), self.kernel, strict=True)]
+        if min(sizes) < 1:
+            raise ValueError(f"images of {height} x {width} are too small for a kernel of {self.kernel} and padding {self.padding}.")
+        return sizes[0], sizes[1]
+
+    def gradient_halo(self, height: int, width: int) -> int:
+        """The halo that `conv_planes_backward` needs around the output's gradient to walk over it without a test."""
+        need = 0
+        outputs = self.output_size(height, width)
+        for kernel, extent, out in zip(self.kernel, (height, width), outputs, strict=True):
+            for parity in range(self.stride):
+                first = (parity - self.padding) % self.stride
+                under = (first + self.padding - parity) // self.stride
+                count = -(-(extent - first) // self.stride)
+                need = max(need, (kernel - 1 - parity) // self.stride - under, under + count - out)
+        return need
+
+    def to(self, device: torch.device | str) -> ConvIndex:
+        moved = ConvIndex.__new__(ConvIndex)
+        for name in ("shape", "nnz", "kernel", "in_channels", "stride", "padding", "groups"):
+            setattr(moved, name, getattr(self, name))
+        moved.pointer, moved.column = self.pointer.to(device), self.column.to(device)
+        return moved
+
+    def dense(self, values: Tensor) -> Tensor:
+        """The weight with zeros where there are no connections."""
+        weight = values.new_zeros(self.shape[0] * self.shape[1])
+        return weight.index_put((self.flat(),), values).view(self.weight_shape)
+
+
+def conv_forward(
+    index: ConvIndex, values: Tensor, x: Tensor, *, bias: Tensor | None = None, relu: bool = False
+) -> Tensor:
+    """A sparse convolution on ``(batch, channels, height, width)``; the result has the input's memory format."""
+    if not _compiled(x):
+        _check_images(index, x.shape)
+        _check_alike("values", values, (index.nnz,), x)
+        _check_bias(bias, index, x)
+        return reference.conv(index.dense(values), x, index.stride, index.padding, index.groups, bias, relu)
+    y = conv_planes_forward(index, values, to_planes(x, halo=index.padding), bias=bias, relu=relu)
+    return from_planes(y, channels_last=_is_channels_last(x))
+
+
+def conv_backward(
+    index: ConvIndex,
+    values: Tensor,
+    x: Tensor,
+    grad: Tensor,
+    *,
+    output: Tensor | None = None,
+    need_x: bool = True,
+    need_bias: bool = False,
+) -> ConvGradients:
+    """Gradients of `conv_forward`; ``output`` is its result where that ended in ReLU."""
+    batch, _, height, width = _check_images(index, x.shape)
+    shape = (batch, index.shape[0], *index.output_size(height, width))
+    _check_alike("values", values, (index.nnz,), x)
+    for name, tensor in (("grad", grad), ("output", output)):
+        if tensor is not None:
+            _check_alike(name, tensor, shape, x)
+    if not _compiled(x):
+        grad = reference.masked(grad, output)
+        gx, gw = reference.conv_backward(
+            index.dense(values), x, grad, index.stride, index.padding, index.groups, (need_x, True)
+        )
+        assert gw is not None
+        return ConvGradients(gx, gw.reshape(-1)[index.flat()], grad.sum((0, 2, 3)) if need_bias else None)
+    halo = index.gradient_halo(height, width) if need_x else 0
+    found = conv_planes_backward(
+        index,
+        values,
+        to_planes(x, halo=index.padding),
+        to_planes(grad, halo=halo),
+        output=None if output is None else to_planes(output, halo=halo),
+        need_x=need_x,
+        need_bias=need_bias,
+    )
+    gx = found.x
+    return found._replace(x=from_planes(gx, channels_last=_is_channels_last(x)) if isinstance(gx, Planes) else None)
+
+
+def conv_planes_forward(
+    index: ConvIndex, values: Tensor, x: Planes, *, bias: Tensor | None = None, relu: bool = False, halo: int | None = None
+) -> Planes:
+    """`conv_forward` from planes to planes; the result's halo is the input's unless told otherwise."""
+    batch, _, height, width = _check_images(index, x.shape)
+    _check_alike("values", values, (index.nnz,), x.data)
+    _check_bias(bias, index, x.data)
+    out_height, out_width = index.output_size(height, width)
+    halo = x.halo if halo is None else halo
+    used = _library(x.data)
+    if used is None:
+        y = reference.conv(index.dense(values), _plain(x), index.stride, index.padding, index.groups, bias, relu)
+        return _planes(y, batch, halo)
+    x = with_halo(x, index.padding) if x.halo < index.padding else x
+    out = x.data.new_empty(x.data.shape[0], index.shape[0], out_height + 2 * halo, out_width + 2 * halo, LANES)
+    y = Planes(out, batch, halo)
+    values, bias = values.contiguous(), None if bias is None else bias.contiguous()
+    used.call(
+        "conv_forward", out.itemsize, index.column.itemsize, _geometry(index, x, y), index.pointer.data_ptr(),
+        index.column.data_ptr(), values.data_ptr(), native.pointer(bias), relu, x.data.data_ptr(), out.data_ptr(),
+        native.threads(index.nnz * out_height * out_width * out.shape[0] * LANES),
+    )  # fmt: skip
+    return y
+
+
+def conv_planes_backward(
+    index: ConvIndex,
+    values: Tensor,
+    x: Planes,
+    grad: Planes,
+    *,
+    output: Planes | None = None,
+    need_x: bool = True,
+    need_bias: bool = False,
+) -> ConvGradients:
+    """Gradients of `conv_planes_forward`; lanes of ``grad`` past the batch must be zero. ``x``'s halo is the input's."""
+    batch, _, height, width = _check_images(index, x.shape)
+    shape = (batch, index.shape[0], *index.output_size(height, width))
+    _check_alike("values", values, (index.nnz,), x.data)
+    for name, planes in (("grad", grad), ("output", output)):
+        if planes is not None and planes.shape != shape:
+            raise ValueError(f"`{name}` must have shape {shape}. Got {planes.shape}.")
+        if planes is not None:
+            _check_alike(name, planes.data, tuple(planes.data.shape), x.data)
+    used = _library(x.data)
+    if used is None:
+        found = conv_backward(
+            index, values, _plain(x), _plain(grad), output=None if output is None else _plain(output), need_x=need_x, need_bias=need_bias
+        )
+        return found._replace(x=_planes(found.x, batch, x.halo) if isinstance(found.x, Tensor) else None)
+    grad, gb = _masked(used, grad, output, need_bias)
+    x = with_halo(x, index.padding) if x.halo < index.padding else x
+    halo = index.gradient_halo(height, width) if need_x else 0
+    grad = with_halo(grad, halo) if grad.halo < halo else grad
+    geometry, values = _geometry(index, x, grad), values.contiguous()
+    team = native.threads(index.nnz * shape[2] * shape[3] * x.data.shape[0] * LANES)
+    gradient, gx = values.new_empty(index.nnz), None
+    used.call(
+        "conv_weight", values.itemsize, index.column.itemsize, geometry, index.pointer.data_ptr(), index.column.data_ptr(),
+        x.data.data_ptr(), grad.data.data_ptr(), gradient.data_ptr(), team,
+    )  # fmt: skip
+    if need_x:
+        turned, gx = index.by_input, replace(x, data=torch.empty_like(x.data))
+        used.call(
+            "conv_input", values.itemsize, index.column.itemsize, turned.row.itemsize, turned.place.itemsize, geometry,
+            turned.pointer.data_ptr(), turned.row.data_ptr(), turned.place.data_ptr(), index.column.data_ptr(),
+            values.data_ptr(), grad.data.data_ptr(), gx.data.data_ptr(), team,
+        )  # fmt: skip
+    return ConvGradients(gx, gradient, gb)
+
+
+def to_planes(x: Tensor, *, halo: int = 0) -> Planes:
+    """``(batch, channels, height, width)``, in either memory format, to planes; padding lanes are zero."""
+    if x.dim() != 4 or not x.is_floating_point() or halo < 0:
+        raise ValueError(f"`x` must be floating point (batch, channels, height, width). Got {x.dtype} {tuple(x.shape)}.")
+    used = _library(x)
+    if used is None:
+        return _planes(x, x.shape[0], halo)
+    last = _is_channels_last(x)
+    x = x if last else x.contiguous()
+    batch, channels, height, width = x.shape
+    data = x.new_empty(-(-batch // LANES), channels, height + 2 * halo, width + 2 * halo, LANES)
+    used.call(
+        "to_planes", x.itemsize, x.data_ptr(), data.data_ptr(), batch, channels, height, width, halo, last, native.threads(x.numel())
+    )
+    return Planes(data, batch, halo)
+
+
+def from_planes(planes: Planes, *, channels_last: bool = False) -> Tensor:
+    """Planes back to ``(batch, channels, height, width)``."""
+    used = _library(planes.data)
+    if used is None:
+        return _plain(planes)
+    batch, channels, height, width = planes.shape
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    x = torch.empty(planes.shape, dtype=planes.data.dtype, memory_format=layout)
+    used.call(
+        "from_planes", x.itemsize, planes.data.data_ptr(), x.data_ptr(), batch, channels, height, width, planes.halo,
+        channels_last, native.threads(x.numel()),
+    )  # fmt: skip
+    return x
+
+
+def with_halo(planes: Planes, halo: int) -> Planes:
+    """The same images with another halo."""
+    if halo == planes.halo:
+        return planes
+    d = halo - planes.halo
+    return Planes(F.pad(planes.data, (0, 0, d, d, d, d)).contiguous(), planes.batch, halo)
+
+
+def _masked(used: native.Library, grad: Planes, output: Planes | None, need_bias: bool) -> tuple[Planes, Tensor | None]:
+    if output is None and not need_bias:
+        return grad, None
+    panels, channels, height, width, _ = grad.data.shape
+    gb = grad.data.new_empty(channels) if need_bias else None
+    if output is not None:
+        output = with_halo(output, grad.halo)
+    kept = None if output is None else torch.empty_like(grad.data)
+    used.call(
+        "mask_panels", grad.data.itemsize, None if output is None else output.data.data_ptr(), grad.data.data_ptr(),
+        native.pointer(kept), native.pointer(gb), panels, channels, height * width * LANES, native.threads(grad.data.numel()),
+    )  # fmt: skip
+    return (grad if kept is None else replace(grad, data=kept)), gb
+
+
+def _geometry(index: ConvIndex, x: Planes, y: Planes) -> ctypes.Array[ctypes.c_int64]:
+    for planes in (x, y):
+        if planes.data.numel() // max(1, planes.data.shape[0]) > _MOST_ELEMENTS:
+            raise ValueError(f"a panel of 16 images of {planes.shape[1:]} is too large for the kernels; run this layer masked.")
+    numbers = (
+        x.data.shape[0], index.in_channels, index.shape[0], index.groups, *index.kernel, index.stride, index.padding,
+        *x.shape[2:], x.halo, *y.shape[2:], y.halo,
+    )  # fmt: skip
+    return (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+def _planes(x: Tensor, batch: int, halo: int) -> Planes:
+    padded = F.pad(x, (halo, halo, halo, halo, 0, 0, 0, -batch % LANES))
+    return Planes(padded.unflatten(0, (-1, LANES)).permute(0, 2, 3, 4, 1).contiguous(), batch, halo)
+
+
+def _plain(planes: Planes) -> Tensor:
+    inner = F.pad(planes.data, (0, 0) + (-planes.halo,) * 4)
+    return inner.permute(0, 4, 1, 2, 3).flatten(0, 1)[: planes.batch].contiguous()
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def _compiled(x: Tensor) -> bool:
+    return _library(x) is not None
+
+
+def _library(x: Tensor) -> native.Library | None:
+    return native.library() if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) else None
+
+
+def _check_images(index: ConvIndex, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    if len(shape) != 4 or shape[1] != index.in_channels:
+        raise ValueError(f"`x` must have shape (batch, {index.in_channels}, height, width). Got {tuple(shape)}.")
+    return shape[0], shape[1], shape[2], shape[3]
+
+
+def _check_bias(bias: Tensor | None, index: ConvIndex, like: Tensor) -> None:
+    if bias is not None:
+        _check_alike("bias", bias, (index.shape[0],), like)
+
+
+def _check_alike(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
+    if tensor.shape != shape:
+        raise ValueError(f"`{name}` must have shape {tuple(shape)}. Got {tuple(tensor.shape)}.")
+    if tensor.dtype != like.dtype or tensor.device != like.device:
+        raise TypeError(f"`{name}` must be {like.dtype} on {like.device}, as its input is. Got {tensor.dtype} on {tensor.device}.")

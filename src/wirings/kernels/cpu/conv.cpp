@@ -1,0 +1,370 @@
+// Direct sparse convolution in planes [panel][channel][height + 2 halo][width + 2 halo][16 samples], the halo zero.
+//
+// A connection reads its input at a fixed shift from the output pixel, so a convolution is a sparse matrix product with one
+// address per connection. The input gradient is the same kernel over the transposed index; for stride 2 its connections
+// are sorted by the parity of their tap, and each parity of input pixels is a small convolution of stride 1. Every output
+// pixel and every weight gradient is accumulated by one thread in a fixed order: results do not depend on their number.
+#include <algorithm>
+#include <atomic>
+
+#include "common.h"
+#include "strips.h"
+#include "vector.h"
+
+namespace wirings {
+namespace {
+
+// As packed by kernels/conv.py.
+struct Geometry {
+    int64_t panels, in_channels, out_channels, groups, kernel_height, kernel_width, stride, padding;
+    int64_t height, width, halo, out_height, out_width, out_halo;
+
+    int64_t taps() const { return kernel_height * kernel_width; }
+    int64_t group_in() const { return in_channels / groups; }
+    int64_t group_out() const { return out_channels / groups; }
+};
+
+// Where things are in one panel of planes, counted in elements.
+struct Planes {
+    int64_t channels, height, width, halo;
+
+    int64_t row() const { return (width + 2 * halo) * LANES; }
+    int64_t plane() const { return (height + 2 * halo) * row(); }
+    int64_t panel() const { return channels * plane(); }
+    int64_t at(int64_t y, int64_t x) const { return (y + halo) * row() + (x + halo) * LANES; }
+};
+
+Planes input_of(const Geometry& g) { return {g.in_channels, g.height, g.width, g.halo}; }
+Planes output_of(const Geometry& g) { return {g.out_channels, g.out_height, g.out_width, g.out_halo}; }
+
+constexpr int MOST_SUMS = WIRINGS_VECTOR_BYTES == 64 ? 16 : 8;  // vectors that stay in registers beside the operands
+
+template <class T>
+struct Shifted {
+    const int64_t* pointer;
+    const int32_t* shift;
+    const T* value;
+};
+
+// A grid of output pixels: how far apart their inputs and they themselves lie.
+struct Grid {
+    int64_t height, width;
+    int64_t in_row, out_row, out_pixel, out_channel;
+    int64_t first_row, row_step, rows;  // rows of the index, one per output channel
+};
+
+// RY x RX output pixels of every output channel.
+template <class T, int RX, int RY, int S>
+void tile(const Shifted<T>& a, const Grid& grid, const T* bias, bool relu, const T* in, T* out) {
+    constexpr int N = VL<T>;
+    for (int lane = 0; lane < LANES; lane += N) {
+        for (int64_t i = 0; i < grid.rows; i++) {
+            int64_t r = grid.first_row + i * grid.row_step;
+            Vector<T> sum[RY][RX];
+#pragma GCC unroll 4
+            for (int y = 0; y < RY; y++) {
+#pragma GCC unroll 8
+                for (int x = 0; x < RX; x++) sum[y][x] = bias ? splat(bias[i]) : zero<T>();
+            }
+            for (int64_t k = a.pointer[r], end = a.pointer[r + 1]; k < end; k++) {
+                const T* p = in + a.shift[k] + lane;
+                Vector<T> w = splat(a.value[k]);
+#pragma GCC unroll 4
+                for (int y = 0; y < RY; y++) {
+#pragma GCC unroll 8
+                    for (int x = 0; x < RX; x++) sum[y][x] += w * load(p + y * grid.in_row + x * S * LANES);
+                }
+            }
+            T* o = out + i * grid.out_channel + lane;
+#pragma GCC unroll 4
+            for (int y = 0; y < RY; y++) {
+#pragma GCC unroll 8
+                for (int x = 0; x < RX; x++) {
+                    store(o + y * grid.out_row + x * grid.out_pixel, relu ? positive_part<T>(sum[y][x]) : sum[y][x]);
+                }
+            }
+        }
+    }
+}
+
+// `RY` rows of the grid from `in`, `out` on, in tiles as wide as fit.
+template <class T, int RY, int S>
+void strip(const Shifted<T>& a, const Grid& grid, const T* bias, bool relu, const T* in, T* out) {
+    int64_t x = 0;
+    auto step = [&](auto rx) {
+        constexpr int RX = rx();
+        if constexpr (RX * RY <= MOST_SUMS) {
+            for (; x + RX <= grid.width; x += RX) {
+                tile<T, RX, RY, S>(a, grid, bias, relu, in + x * S * LANES, out + x * grid.out_pixel);
+            }
+        }
+    };
+    step(std::integral_constant<int, 8>{});
+    step(std::integral_constant<int, 4>{});
+    step(std::integral_constant<int, 2>{});
+    step(std::integral_constant<int, 1>{});
+}
+
+int64_t rows_at_once(int64_t width) { return width >= 8 ? MOST_SUMS / 8 : width >= 4 ? MOST_SUMS / 4 : 4; }
+
+template <class T>
+void band(const Shifted<T>& a, const Grid& grid, int64_t stride, const T* bias, bool relu, const T* in, T* out, int64_t y, int64_t last) {
+    while (y < last) {
+        const T* i = in + y * grid.in_row;
+        T* o = out + y * grid.out_row;
+        int64_t left = last - y;
+        if (left >= 4) {
+            stride == 1 ? strip<T, 4, 1>(a, grid, bias, relu, i, o) : strip<T, 4, 2>(a, grid, bias, relu, i, o);
+            y += 4;
+        } else if (left >= 2) {
+            stride == 1 ? strip<T, 2, 1>(a, grid, bias, relu, i, o) : strip<T, 2, 2>(a, grid, bias, relu, i, o);
+            y += 2;
+        } else {
+            stride == 1 ? strip<T, 1, 1>(a, grid, bias, relu, i, o) : strip<T, 1, 2>(a, grid, bias, relu, i, o);
+            y += 1;
+        }
+    }
+}
+
+template <class T>
+void clear_halo(T* plane, const Planes& p) {
+    if (p.halo == 0) return;
+    std::fill(plane, plane + p.at(0, 0), T(0));
+    for (int64_t y = 0; y + 1 < p.height; y++) std::fill(plane + p.at(y, p.width), plane + p.at(y + 1, 0), T(0));
+    if (p.height > 0) std::fill(plane + p.at(p.height - 1, p.width), plane + p.plane(), T(0));
+}
+
+// Runs work(job) for every job, on whichever thread is free.
+template <class F>
+void deal(std::atomic<int64_t>& next, int64_t jobs, F&& work) {
+    for (int64_t job; (job = next.fetch_add(1, std::memory_order_relaxed)) < jobs;) work(job);
+}
+
+// The shift of each connection from the input pixel under its kernel's corner.
+template <class C>
+void forward_shifts(const Geometry& g, const int64_t* pointer, const C* column, Range rows, int32_t* shift) {
+    Planes in = input_of(g);
+    for (int64_t r = rows.first; r < rows.last; r++) {
+        int64_t channel = r / g.group_out() * g.group_in();
+        for (int64_t k = pointer[r]; k < pointer[r + 1]; k++) {
+            int64_t c = column[k], tap = c % g.taps();
+            shift[k] = static_cast<int32_t>((channel + c / g.taps()) * in.plane() + tap / g.kernel_width * in.row() + tap % g.kernel_width * LANES);
+        }
+    }
+}
+
+// The weight gradient of connections k ... k + G - 1 over a band of output rows: they share each load of the gradient.
+template <class T, int G>
+void gradient_group(const int32_t* shift, const T* in, const T* grad, T* gradient, int64_t height, int64_t width, int64_t stride,
+                    int64_t in_row, int64_t out_row) {
+    Vector<T> sum[G];
+    const T* p[G];
+#pragma GCC unroll 8
+    for (int q = 0; q < G; q++) {
+        sum[q] = zero<T>();
+        p[q] = in + shift[q];
+    }
+    for (int64_t y = 0; y < height; y++) {
+        const T* g = grad + y * out_row;
+        int64_t o = y * stride * in_row;
+        for (int64_t x = 0; x < width; x++, o += stride * LANES, g += LANES) {
+#pragma GCC unroll 4
+            for (int lane = 0; lane < LANES; lane += VL<T>) {
+                Vector<T> d = load(g + lane);
+#pragma GCC unroll 8
+                for (int q = 0; q < G; q++) sum[q] += d * load(p[q] + o + lane);
+            }
+        }
+    }
+    if constexpr (G <= VL<T>) {
+        Vector<T> s = sums<T, G>([&](int q) INLINE_LAMBDA { return sum[q]; });
+        for (int q = 0; q < G; q++) gradient[q] += s[q];
+    } else {
+        for (int q = 0; q < G; q++) gradient[q] += total<T>(sum[q]);
+    }
+}
+
+constexpr int64_t BAND_BYTES = 640 << 10;  // input rows of all channels that a band of weight gradients keeps in the cache
+
+}  // namespace
+}  // namespace wirings
+
+using namespace wirings;
+
+// Planes in, planes out (halo included), with bias and ReLU.
+API int wirings_conv_forward(int64_t real, int64_t narrow, const int64_t* geometry, const int64_t* pointer, const void* column,
+                             const void* value, const void* bias, int64_t relu, const void* x, void* y, int64_t threads) {
+    return with_types(real, narrow, [&](auto t, auto c) {
+        using T = decltype(t);
+        using C = decltype(c);
+        const Geometry& g = *reinterpret_cast<const Geometry*>(geometry);
+        const Planes in = input_of(g), out = output_of(g);
+        Scratch<int32_t> shift(pointer[g.out_channels]);
+        Shifted<T> a{pointer, shift, static_cast<const T*>(value)};
+        const Grid grid{g.out_height, g.out_width, in.row(), out.row(), LANES, out.plane(), 0, 1, g.out_channels};
+        const int64_t corner = in.at(-g.padding, -g.padding), high = rows_at_once(grid.width), bands = (grid.height + high - 1) / high;
+        Grid stepped = grid;
+        stepped.in_row = grid.in_row * g.stride;
+        std::atomic<int64_t> halo{0}, next{0};
+        team(threads, [&](int member, int size) {
+            forward_shifts(g, pointer, static_cast<const C*>(column), rows_of(pointer, g.out_channels, member, size), shift);
+            deal(halo, g.panels * g.out_channels, [&](int64_t job) { clear_halo(static_cast<T*>(y) + job * out.plane(), out); });
+            meet();
+            deal(next, g.panels * bands, [&](int64_t job) {
+                int64_t panel = job / bands, first = job % bands * high;
+                band<T>(a, stepped, g.stride, static_cast<const T*>(bias), relu != 0, static_cast<const T*>(x) + panel * in.panel() + corner,
+                        static_cast<T*>(y) + panel * out.panel() + out.at(0, 0), first, std::min(first + high, grid.height));
+            });
+        });
+    });
+}
+
+// The input gradient over the transposed index of wirings_conv_transpose.
+API int wirings_conv_input(int64_t real, int64_t narrow, int64_t narrow_row, int64_t wide, const int64_t* geometry, const int64_t* pointer,
+                           const void* row, const void* place, const void* column, const void* value, const void* grad, void* gx,
+                           int64_t threads) {
+    return with_types(real, narrow, [&](auto t, auto c) {
+        using T = decltype(t);
+        using C = decltype(c);
+        const Geometry& g = *reinterpret_cast<const Geometry*>(geometry);
+        const Planes in = input_of(g), out = output_of(g);
+        const int64_t s = g.stride, classes = s * s, rows = g.in_channels * classes, nnz = pointer[rows];
+        Scratch<int32_t> shift(nnz);
+        Scratch<T> own(nnz);
+        Shifted<T> a{pointer, shift, own};
+        // Input pixels whose padded coordinate is `parity` modulo the stride: the first, how many, and the gradient pixel
+        // under the first for tap `parity`.
+        struct Axis {
+            int64_t first, count, under;
+        };
+        auto axis = [&](int64_t parity, int64_t extent) -> Axis {
+            int64_t first = ((parity - g.padding) % s + s) % s;
+            return {first, extent > first ? (extent - first + s - 1) / s : 0, (first + g.padding - parity) / s};
+        };
+        std::atomic<int64_t> halo{0}, next{0};
+        team(threads, [&](int member, int size) {
+            Range mine = rows_of(pointer, rows, member, size);
+            for (int64_t k = pointer[mine.first]; k < pointer[mine.last]; k++) {
+                int64_t from = wide == 4 ? static_cast<const int32_t*>(place)[k] : static_cast<const int64_t*>(place)[k];
+                int64_t channel = narrow_row == 2 ? int64_t(static_cast<const uint16_t*>(row)[k]) : static_cast<const int32_t*>(row)[k];
+                int64_t tap = static_cast<const C*>(column)[from] % g.taps();
+                shift[k] = static_cast<int32_t>(channel * out.plane() - tap / g.kernel_width / s * out.row() - tap % g.kernel_width / s * LANES);
+                own[k] = static_cast<const T*>(value)[from];
+            }
+            deal(halo, g.panels * g.in_channels, [&](int64_t job) { clear_halo(static_cast<T*>(gx) + job * in.plane(), in); });
+            meet();
+            const int64_t high = rows_at_once((g.width + s - 1) / s), bands = ((g.height + s - 1) / s + high - 1) / high;
+            deal(next, g.panels * bands * classes, [&](int64_t job) {
+                int64_t kind = job % classes, panel = job / classes / bands, first = job / classes % bands * high;
+                Axis v = axis(kind / s, g.height), h = axis(kind % s, g.width);
+                if (first >= v.count || h.count == 0) return;
+                Grid grid{v.count, h.count, out.row(), in.row() * s, LANES * s, in.plane(), kind, classes, g.in_channels};
+                band<T>(a, grid, 1, nullptr, false, static_cast<const T*>(grad) + panel * out.panel() + out.at(v.under, h.under),
+                        static_cast<T*>(gx) + panel * in.panel() + in.at(v.first, h.first), first, std::min(first + high, v.count));
+            });
+        });
+    });
+}
+
+// The weight gradient at the connections.
+API int wirings_conv_weight(int64_t real, int64_t narrow, const int64_t* geometry, const int64_t* pointer, const void* column,
+                            const void* x, const void* grad, void* gradient, int64_t threads) {
+    return with_types(real, narrow, [&](auto t, auto c) {
+        using T = decltype(t);
+        using C = decltype(c);
+        const Geometry& g = *reinterpret_cast<const Geometry*>(geometry);
+        const Planes in = input_of(g), out = output_of(g);
+        Scratch<int32_t> shift(pointer[g.out_channels]);
+        const int64_t line = g.in_channels * in.row() * int64_t(sizeof(T));
+        const int64_t high = std::max<int64_t>(1, std::min(g.out_height, (BAND_BYTES / line - g.kernel_height + g.stride) / g.stride));
+        team(threads, [&](int member, int size) {
+            Range mine = rows_of(pointer, g.out_channels, member, size);
+            forward_shifts(g, pointer, static_cast<const C*>(column), mine, shift);
+            T* sum = static_cast<T*>(gradient);
+            std::fill(sum + pointer[mine.first], sum + pointer[mine.last], T(0));
+            for (int64_t panel = 0; panel < g.panels; panel++) {
+                for (int64_t y = 0; y < g.out_height; y += high) {
+                    int64_t tall = std::min(high, g.out_height - y);
+                    const T* i = static_cast<const T*>(x) + panel * in.panel() + in.at(y * g.stride - g.padding, -g.padding);
+                    const T* o = static_cast<const T*>(grad) + panel * out.panel() + out.at(y, 0);
+                    for (int64_t r = mine.first; r < mine.last; r++) {
+                        int64_t k = pointer[r], end = pointer[r + 1];
+                        auto group = [&](auto size_of) {
+                            constexpr int G = size_of();
+                            gradient_group<T, G>(shift + k, i, o + r * out.plane(), sum + k, tall, g.out_width, g.stride, in.row(), out.row());
+                            k += G;
+                        };
+                        while (end - k >= 8) group(std::integral_constant<int, 8>{});
+                        if (end - k >= 4) group(std::integral_constant<int, 4>{});
+                        if (end - k >= 2) group(std::integral_constant<int, 2>{});
+                        if (end - k >= 1) group(std::integral_constant<int, 1>{});
+                    }
+                }
+            }
+        });
+    });
+}
+
+// (batch, channels, height, width), contiguous or channels-last, to planes; missing samples and the halo are zero.
+API int wirings_to_planes(int64_t real, const void* x, void* planes, int64_t batch, int64_t channels, int64_t height, int64_t width,
+                          int64_t halo, int64_t channels_last, int64_t threads) {
+    return with_real(real, [&](auto t) {
+        using T = decltype(t);
+        const Planes p{channels, height, width, halo};
+        const int64_t sample = channels * height * width, panels = (batch + LANES - 1) / LANES;
+        const T* from = static_cast<const T*>(x);
+        T* to = static_cast<T*>(planes);
+        team(threads, [&](int member, int size) {
+            Range mine = part(panels * channels, member, size);
+            for (int64_t job = mine.first; job < mine.last; job++) {
+                T* plane = to + job * p.plane();
+                clear_halo(plane, p);
+                if (channels_last) continue;
+                int64_t panel = job / channels, channel = job % channels;
+                const T* s = from + panel * LANES * sample + channel * height * width;
+                for (int64_t y = 0; y < height; y++) {
+                    strip_in(s + y * width, sample, width, std::min<int64_t>(LANES, batch - panel * LANES), plane + p.at(y, 0), LANES);
+                }
+            }
+            if (!channels_last) return;
+            mine = part(panels * height, member, size);
+            for (int64_t job = mine.first; job < mine.last; job++) {
+                int64_t panel = job / height, y = job % height;
+                for (int64_t x0 = 0; x0 < width; x0++) {
+                    strip_in(from + panel * LANES * sample + (y * width + x0) * channels, sample, channels,
+                             std::min<int64_t>(LANES, batch - panel * LANES), to + panel * p.panel() + p.at(y, x0), p.plane());
+                }
+            }
+        });
+    });
+}
+
+// The way back.
+API int wirings_from_planes(int64_t real, const void* planes, void* x, int64_t batch, int64_t channels, int64_t height, int64_t width,
+                            int64_t halo, int64_t channels_last, int64_t threads) {
+    return with_real(real, [&](auto t) {
+        using T = decltype(t);
+        const Planes p{channels, height, width, halo};
+        const int64_t sample = channels * height * width, panels = (batch + LANES - 1) / LANES;
+        const T* from = static_cast<const T*>(planes);
+        T* to = static_cast<T*>(x);
+        team(threads, [&](int member, int size) {
+            Range mine = part(channels_last ? panels * height : panels * channels, member, size);
+            for (int64_t job = mine.first; job < mine.last; job++) {
+                if (channels_last) {
+                    int64_t panel = job / height, y = job % height;
+                    for (int64_t x0 = 0; x0 < width; x0++) {
+                        strip_out(from + panel * p.panel() + p.at(y, x0), p.plane(), channels, std::min<int64_t>(LANES, batch - panel * LANES),
+                                  to + panel * LANES * sample + (y * width + x0) * channels, sample);
+                    }
+                } else {
+                    int64_t panel = job / channels, channel = job % channels;
+                    for (int64_t y = 0; y < height; y++) {
+                        strip_out(from + job * p.plane() + p.at(y, 0), LANES, width, std::min<int64_t>(LANES, batch - panel * LANES),
+                                  to + panel * LANES * sample + channel * height * width + y * width, sample);
+                    }
+                }
+            }
+        });
+    });
+}
