@@ -122,7 +122,7 @@ class Claim:
         return beyond if beyond > 0 else None
 
     def meets(self, value: float) -> bool:
-        """Whether one value of the statistic is as claimed: strictly above or below; within the margin, edge included."""
+        """Whether one value of the statistic is as claimed: strictly above or below; within or on the margin."""
         if self.direction == "above":
             return value > self.threshold
         if self.direction == "below":
