@@ -59,6 +59,23 @@ def prunable(model: nn.Module, *, except_: Iterable[str] = ()) -> dict[str, nn.P
     return {name: parameter for name, parameter in weights.items() if not matches(name, patterns)}
 
 
+def with_biases(model: nn.Module, *, except_: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+    """:func:`prunable` and the biases of the same layers, each after its weight: what the original SNIP prunes.
+
+    Example:
+        >>> list(with_biases(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2, bias=False))))
+        ['0.weight', '0.bias', '2.weight']
+    """
+    everything = {bare(name): p for name, p in model.named_parameters(remove_duplicate=False)}
+    found: dict[str, nn.Parameter] = {}
+    for name, weight in prunable(model, except_=except_).items():
+        found[name] = weight
+        bias = name.removesuffix("weight") + "bias"  # "fc.weight" -> "fc.bias", "in_proj_weight" -> "in_proj_bias"
+        if bias in everything:
+            found[bias] = everything[bias]
+    return found
+
+
 def left_dense(model: nn.Module, *, except_: Iterable[str] = ()) -> dict[str, str]:
     """Every parameter that :func:`prunable` leaves out, and why, in words for a reader.
 
