@@ -6,9 +6,8 @@ network exactly ``round(density * N)`` connections by largest remainders.
 
 from __future__ import annotations
 
-import fnmatch
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -23,7 +22,7 @@ AnyBudget = Annotated[Budget, OneOf("budget")]
 """How a settings field says that it holds a budget."""
 
 ROUNDINGS: Mapping[str, Callable[[int, float], int]] = {
-    "nearest": lambda n, d: round(n * d),  # SNIP: kappa = round(N (1 - s)); TF model_pruning aims at it
+    "nearest": lambda n, d: round(_clean(n * d)),  # SNIP: kappa = round(N (1 - s)); TF model_pruning aims at it
     "floor-zeros": lambda n, d: n - math.floor(_clean(n * (1 - d))),  # RigL, SET: floor(s n) zeros
     "truncated-zeros": lambda n, d: n - int(_clean((1 - d) * n)),  # SynFlow, DNW, edge-popup: int((1 - d) n) removed
     "floor-kept": lambda n, d: int(_clean(n * d)),  # FORCE: int(N d) kept
@@ -56,14 +55,17 @@ class Uniform:
 @register("budget")
 @dataclass(frozen=True, kw_only=True)
 class ER:
-    """Erdős-Rényi: density in proportion to ``(n_in + n_out) / (n_in * n_out)``, kernels ignored (Mocanu et al. 2018)."""
+    """Erdős-Rényi: density in proportion to ``(n_in + n_out) / (n_in * n_out)`` (Mocanu et al. 2018).
+
+    Kernels are ignored; for linear layers it is the same as :class:`ERK`.
+    """
 
     dense: tuple[str, ...] = ()
     rounding: Rounding = "exact"
     kind: Literal["er"] = field(default="er", repr=False)
 
     def __call__(self, shapes: Shapes, density: float) -> dict[str, int]:
-        raw = {name: sum(shape[:2]) / math.prod(shape[:2]) for name, shape in shapes.items()}
+        raw = {name: sum(shape[:2]) / max(math.prod(shape[:2]), 1) for name, shape in shapes.items()}
         return _settled(shapes, density, raw, self.dense, self.rounding)
 
 
@@ -95,7 +97,7 @@ class ERK:
         in_range("power", self, 0, 10)
 
     def __call__(self, shapes: Shapes, density: float) -> dict[str, int]:
-        raw = {name: (sum(shape) / math.prod(shape)) ** self.power for name, shape in shapes.items()}
+        raw = {name: (sum(shape) / max(math.prod(shape), 1)) ** self.power for name, shape in shapes.items()}
         return _settled(shapes, density, raw, self.dense, self.rounding)
 
 
@@ -118,7 +120,8 @@ class SmartRatio:
         in_range("last", self, 0, 1, open_low=True)
 
     def __call__(self, shapes: Shapes, density: float) -> dict[str, int]:
-        check_density(density, "smart-ratio")
+        check_density(density, "SmartRatio")
+        _check_patterns(shapes, self.dense)
         free = [name for name in shapes if not matches(name, self.dense)]
         if len(free) < 2:
             raise ValueError(f"`SmartRatio` needs at least two weights. Got {len(free)}.")
@@ -130,13 +133,15 @@ class SmartRatio:
             rest = depth - l + 2
             raw[name] = (rest**2 + rest) / (l**2 if self.vgg else 1)
         total = _clean(density * sum(math.prod(shapes[name]) for name in free))
-        counts = {final: min(round(self.last * math.prod(shapes[final])), math.prod(shapes[final]))}
-        left = total - counts[final]
-        if left < 0:
-            raise ValueError(
-                f"`density` {density} leaves nothing beside the last layer's `last` = {self.last} of `SmartRatio`."
-            )
         room = sum(math.prod(shapes[name]) for name in hidden)
+        # the last layer takes more only where the others are full
+        counts = {final: max(round(self.last * math.prod(shapes[final])), round(total) - room)}
+        left = total - counts[final]
+        if left <= 0:
+            raise ValueError(
+                f"`density` of `SmartRatio` must leave something beside the last layer's share {self.last}. "
+                f"Got {density}; lower `last`."
+            )
         counts |= _settled({name: shapes[name] for name in hidden}, min(left / room, 1.0), raw, (), self.rounding)
         return {name: counts.get(name, math.prod(shapes[name])) for name in shapes}
 
@@ -165,13 +170,10 @@ class Explicit:
         return hash((tuple(sorted(self.densities.items())), self.rounding))
 
     def __call__(self, shapes: Shapes, density: float) -> dict[str, int]:
-        said = {}
+        said: dict[str, int] = {}
         for pattern, share in self.densities.items():
-            names = [name for name in shapes if fnmatch.fnmatchcase(name, pattern)]
-            if not names:
-                raise ValueError(
-                    f"`densities` of `Explicit` must name weights. {pattern!r} matches none of {list(shapes)}."
-                )
+            _check_patterns(shapes, (pattern,), field="densities")
+            names = [name for name in shapes if matches(name, (pattern,))]
             said |= {name: round(_clean(share * math.prod(shapes[name]))) for name in names}
         free = {name: shape for name, shape in shapes.items() if name not in said}
         counts = _settled(free, density, {name: 1.0 for name in free}, (), self.rounding) if free else {}
@@ -190,17 +192,27 @@ def check_density(density: float, owner: str) -> None:
         raise ValueError(f"`density` of `{owner}` must be in (0, 1]. Got {density!r}.")
 
 
+def _check_patterns(shapes: Shapes, patterns: Iterable[str], *, field: str = "dense") -> None:
+    """Refuse a pattern that no weight fits: a misspelt one would vanish silently."""
+    for pattern in (patterns,) if isinstance(patterns, str) else patterns:
+        if shapes and not any(matches(name, (pattern,)) for name in shapes):
+            raise ValueError(
+                f"`{field}` of a budget must name weights. {pattern!r} fits none of {', '.join(list(shapes)[:8])}."
+            )
+
+
 def _settled(
     shapes: Shapes, density: float, raw: Mapping[str, float], dense: tuple[str, ...], rounding: str
 ) -> dict[str, int]:
     """Counts in proportion to ``raw * numel`` that add up to the density; what would overflow becomes dense."""
-    check_density(density, "a budget")
+    check_density(density, "Budget")
+    _check_patterns(shapes, dense)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     free = {name for name in shapes if not matches(name, dense)}
     full: set[str] = set()
     ideal = {name: float(size) for name, size in sizes.items()}
     total = _clean(density * sum(sizes[name] for name in free))
-    while thin := free - full:
+    while thin := {name for name in free - full if sizes[name]}:
         scale = (total - sum(sizes[name] for name in full)) / sum(raw[name] * sizes[name] for name in thin)
         peak = max(raw[name] for name in thin)
         if scale * peak <= 1:
@@ -209,7 +221,7 @@ def _settled(
         full |= {name for name in thin if raw[name] == peak}
     if rounding != "exact":
         rule = ROUNDINGS[rounding]
-        return {name: rule(sizes[name], min(ideal[name] / sizes[name], 1.0)) for name in shapes}
+        return {name: rule(sizes[name], min(ideal[name] / max(sizes[name], 1), 1.0)) for name in shapes}
     return _largest_remainders(
         {name: ideal[name] for name in shapes}, round(total) + sum(sizes[n] for n in sizes if n not in free)
     )
@@ -228,4 +240,4 @@ def _largest_remainders(ideal: Mapping[str, float], total: int) -> dict[str, int
 def _clean(x: float) -> float:
     """``x`` without the dust of binary fractions: 0.1 * 30 is 3, not 3.0000000000000004."""
     nearest = round(x)
-    return float(nearest) if abs(x - nearest) < 1e-9 * max(1.0, abs(x)) else x
+    return float(nearest) if abs(x - nearest) < min(1e-9 * max(1.0, abs(x)), 1e-4) else x

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from wirings.core.select import top, top_mask
 from wirings.core.settings import OneOf, positive_int, register
-from wirings.core.topology import Topology
+from wirings.core.topology import Topology, check_count
 
 
 @runtime_checkable
@@ -86,7 +86,7 @@ class NM:
 
     def settle(self, k: int, shape: Sequence[int]) -> int:
         groups = self._groups(shape)
-        return groups * min(k // groups, self.n)
+        return groups * min(k // groups, self.n) if groups else 0
 
     def _grouped(self, dense: Tensor) -> Tensor:
         """(out, in, ...) -> (groups, m), groups of consecutive inputs."""
@@ -97,9 +97,10 @@ class NM:
         return grouped.reshape(moved).movedim(-1, 1)
 
     def top(self, scores: Tensor, k: int, on: Topology, *, ties: Generator | None = None) -> Topology:
-        each = self.settle(k, on.shape) // self._groups(on.shape)
-        rows = self._grouped(_spread(scores, on))
-        chosen = _top_per_row(rows, each, ties)
+        check_count(k, on.nnz, "NM")
+        groups = self._groups(on.shape)
+        each = self.settle(k, on.shape) // groups if groups else 0
+        chosen = _top_per_row(self._grouped(_spread(scores, on)), self._grouped(on.mask), each, ties)
         return _within(self._ungrouped(chosen, on.shape), on, self)
 
     def holds(self, topology: Topology) -> bool:
@@ -132,7 +133,7 @@ class Block:
         return self.height * self.width * math.prod(shape[2:])
 
     def settle(self, k: int, shape: Sequence[int]) -> int:
-        return k // self._size(shape) * self._size(shape)
+        return min(k, math.prod(shape)) // max(self._size(shape), 1) * self._size(shape)
 
     def _blocked(self, dense: Tensor) -> Tensor:
         """(out, in, ...) -> (blocks, positions of a block)."""
@@ -146,15 +147,17 @@ class Block:
         return split.permute(0, 2, 1, 3, 4).reshape(*shape)
 
     def top(self, scores: Tensor, k: int, on: Topology, *, ties: Generator | None = None) -> Topology:
+        check_count(k, on.nnz, "Block")
         size = self._size(on.shape)
         free = self._blocked(on.mask).all(1)
-        sums = self._blocked(_spread(scores, on, absent=0.0)).sum(1)
+        sums = self._blocked(_spread(scores, on, absent=0.0)).sum(1, dtype=torch.float64)
         pool = free.nonzero().squeeze(1)
         if k // size > pool.numel():
             raise ValueError(f"`k` of `{self!r}` must be at most {pool.numel() * size} here. Got {k}.")
         blocks = torch.zeros_like(free)
         blocks[pool[top_mask(sums[pool], k // size, ties=ties)]] = True
-        return Topology.of(self._unblocked(blocks[:, None].expand(-1, size), on.shape))
+        mask = self._unblocked(blocks[:, None].expand(-1, size), on.shape)
+        return Topology(on.shape, mask=mask.contiguous(), nnz=k // size * size)
 
     def holds(self, topology: Topology) -> bool:
         self._size(topology.shape)
@@ -167,19 +170,25 @@ class Block:
 class ConstantFanIn:
     """Every living output unit has the same number of connections (SRigL's condensed layout; Lasby et al. 2024).
 
-    Units without any connection ("ablated") are allowed by :meth:`holds`; :meth:`top` spreads its count over all
-    units that ``on`` gives a choice.
+    Units without any connection ("ablated") are allowed by :meth:`holds`; :meth:`top` spreads its count evenly over
+    all units that have positions in ``on``, and refuses a count that they cannot share.
     """
 
     kind: Literal["constant-fan-in"] = field(default="constant-fan-in", repr=False)
 
     def settle(self, k: int, shape: Sequence[int]) -> int:
-        return k // shape[0] * shape[0]
+        return min(k, math.prod(shape)) // shape[0] * shape[0] if shape[0] else 0
 
     def top(self, scores: Tensor, k: int, on: Topology, *, ties: Generator | None = None) -> Topology:
-        rows = _spread(scores, on).reshape(on.shape[0], -1)
-        chosen = _top_per_row(rows, k // on.shape[0], ties)
-        return _within(chosen.view(on.shape), on, self)
+        check_count(k, on.nnz, "ConstantFanIn")
+        free = on.mask.reshape(on.shape[0], -1)
+        living = int(free.any(1).sum())
+        if living == on.shape[0]:
+            k = self.settle(k, on.shape)
+        if k % max(living, 1):
+            raise ValueError(f"`k` of `{self!r}` must be a multiple of the {living} living output units. Got {k}.")
+        chosen = _top_per_row(_spread(scores, on).reshape(free.shape), free, k // max(living, 1), ties)
+        return _within((chosen & free.any(1, keepdim=True)).view(on.shape), on, self)
 
     def holds(self, topology: Topology) -> bool:
         degrees = topology.in_degrees
@@ -193,6 +202,8 @@ def _spread(scores: Tensor, on: Topology, *, absent: float = -math.inf) -> Tenso
         raise ValueError(f"`scores` must have one score per position of `on` ({on.nnz}). Got {scores.numel()}.")
     if bool(torch.isnan(scores).any()):
         raise ValueError("A selection cannot rank NaN. Got NaN among the scores; look for a diverged loss.")
+    if not scores.is_floating_point():
+        scores = scores.double()
     if on.is_full:
         return scores.reshape(on.shape)
     dense = scores.new_full((on.numel,), absent)
@@ -200,20 +211,20 @@ def _spread(scores: Tensor, on: Topology, *, absent: float = -math.inf) -> Tenso
     return dense.view(on.shape)
 
 
-def _top_per_row(rows: Tensor, each: int, ties: Generator | None) -> Tensor:
-    """A mask with the ``each`` highest of every row; ties to the lower index (stable sort)."""
+def _top_per_row(rows: Tensor, free: Tensor, each: int, ties: Generator | None) -> Tensor:
+    """A mask with the ``each`` highest of every row, those that are ``free`` first; ties to the lower index."""
     if ties is not None:
-        order = torch.randperm(rows.shape[1], generator=ties).to(rows.device)
-        chosen = torch.empty_like(rows, dtype=torch.bool)
-        chosen[:, order] = _top_per_row(rows[:, order], each, None)
-        return chosen
-    chosen = torch.zeros_like(rows, dtype=torch.bool)
-    best = rows.sort(dim=1, descending=True, stable=True).indices[:, :each]
-    return chosen.scatter_(1, best, True)
+        order = torch.rand(rows.shape, generator=ties, dtype=torch.float64).argsort(dim=1).to(rows.device)
+        shuffled = _top_per_row(rows.gather(1, order), free.gather(1, order), each, None)
+        return torch.zeros_like(shuffled).scatter_(1, order, shuffled)
+    best = rows.sort(dim=1, descending=True, stable=True).indices
+    if bool((torch.isneginf(rows) & free).any()):  # a score of -inf looks like a position that is not there
+        best = best.gather(1, free.gather(1, best).sort(dim=1, descending=True, stable=True).indices)
+    return torch.zeros_like(rows, dtype=torch.bool).scatter_(1, best[:, :each], True)
 
 
 def _within(chosen: Tensor, on: Topology, form: Form) -> Topology:
-    topology = Topology.of(chosen)
+    topology = Topology(on.shape, mask=chosen.contiguous())
     if not topology <= on:
         raise ValueError(f"{form!r} cannot choose that many: some group of `on` has too few positions.")
     return topology

@@ -65,7 +65,7 @@ class Cosine:
 @register("schedule")
 @dataclass(frozen=True, kw_only=True)
 class Cubic:
-    """From ``initial`` to ``final``, fast at first: ``final + (initial - final) * (1 - p)**3`` (Zhu & Gupta 2017, eq. 1).
+    """Fast at first: ``final + (initial - final) * (1 - p)**3`` (Zhu & Gupta 2017, eq. 1).
 
     ``p`` runs from 0 at step ``begin`` to 1 at step ``until`` and is clipped outside. The paper writes it for sparsity;
     the formula is the same for density.
@@ -119,7 +119,7 @@ class Linear:
 @register("schedule")
 @dataclass(frozen=True, kw_only=True)
 class Exponential:
-    """From ``initial`` to ``final`` by equal factors: ``initial * (final / initial)**p`` (SynFlow's schedule; Tanaka 2020).
+    """From ``initial`` to ``final`` by equal factors: ``initial * (final / initial)**p`` (Tanaka et al. 2020).
 
     Example:
         >>> keep = Exponential(initial=1.0, final=0.01, until=100)
@@ -161,7 +161,7 @@ class Every:
         until: the last step that may be due: steps, a share of the run, or ``None`` for no end.
     """
 
-    n: Duration = duration()
+    n: Duration = duration(least=1)
     begin: Duration = duration(default=0, kw_only=True)
     until: Duration | None = duration(default=None, kw_only=True)
     kind: Literal["every"] = field(default="every", kw_only=True, repr=False)
@@ -175,9 +175,11 @@ class Every:
         check_duration("until", self, optional=True)
 
     def __call__(self, step: int) -> bool:
+        if isinstance(self.n, float) or isinstance(self.begin, float) or isinstance(self.until, float):
+            raise ValueError("A schedule with shares of the run must be resolved first: attach(..., steps=N) does it.")
         if step < 1 or step < self.begin or (self.until is not None and step > self.until):
             return False
-        return step % max(int(self.n), 1) == 0
+        return step % self.n == 0
 
 
 When = Annotated[Every, OneOf("when")]

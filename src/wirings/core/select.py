@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from wirings.core.topology import Topology
+from wirings.core.topology import Topology, check_count, positions_of
 from wirings.core.wiring import Wiring
 
 
@@ -33,10 +33,7 @@ def top(scores: Tensor, k: int, on: Topology, *, ties: Generator | None = None) 
         raise ValueError(
             f"`scores` of `top` must have one score per position of `on` ({on.nnz}). Got {scores.numel()}."
         )
-    chosen = top_mask(scores.reshape(-1), k, ties=ties)
-    if on.is_full:
-        return Topology.of(chosen.view(on.shape), nnz=k)
-    return Topology(on.shape, index=on.index[chosen.to(on.device)], nnz=k)
+    return _taken(on, top_mask(scores.reshape(-1), k, ties=ties), int(k))
 
 
 def top_global(scores: Mapping[str, Tensor], k: int, on: Wiring, *, ties: Generator | None = None) -> Wiring:
@@ -58,11 +55,13 @@ def top_global(scores: Mapping[str, Tensor], k: int, on: Wiring, *, ties: Genera
             raise ValueError(f"`scores` of `{name}` must have {topology.nnz} entries. Got {scores[name].numel()}.")
     if not on:
         return Wiring({})
-    chosen = top_mask(torch.cat([scores[name].reshape(-1) for name in on]), k, ties=ties)
-    kept = chosen.split([topology.nnz for topology in on.values()])
-    return Wiring(
-        {name: Topology(t.shape, index=t.index[c.to(t.device)]) for (name, t), c in zip(on.items(), kept, strict=True)}
-    )
+    home = scores[next(iter(on))].device
+    chosen = top_mask(torch.cat([scores[name].detach().reshape(-1).to(home) for name in on]), k, ties=ties)
+    taken, start = {}, 0
+    for name, topology in on.items():
+        taken[name] = _taken(topology, chosen[start : start + topology.nnz])
+        start += topology.nnz
+    return Wiring(taken)
 
 
 def top_mask(scores: Tensor, k: int, *, ties: Generator | None = None) -> Tensor:
@@ -72,16 +71,17 @@ def top_mask(scores: Tensor, k: int, *, ties: Generator | None = None) -> Tensor
     value in linear time; comparisons do the rest.
     """
     n = scores.numel()
-    if not 0 <= k <= n:
-        raise ValueError(f"`k` of a selection must be in [0, {n}], the number of candidates. Got {k}.")
+    check_count(k, n, "top")
     if k == 0 or k == n:
         return torch.full((n,), k == n, dtype=torch.bool, device=scores.device)
     scores = scores.detach()
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
     if scores.device.type != "cpu":
-        threshold = scores.kthvalue(n - k + 1).values
-        bad = bool(torch.isnan(scores).any())
+        bad = bool(torch.isnan(scores).any())  # topk and not kthvalue: the latter is refused in deterministic mode
+        few = 2 * k <= n
+        side = scores.topk(k if few else n - k + 1, largest=few, sorted=False).values
+        threshold = side.min() if few else side.max()
         above, level = scores > threshold, scores == threshold
     else:
         values = scores.numpy()
@@ -95,8 +95,15 @@ def top_mask(scores: Tensor, k: int, *, ties: Generator | None = None) -> Tensor
     if bad:
         raise ValueError("A selection cannot rank NaN. Got NaN among the scores; look for a diverged loss.")
     wanted = k - int(torch.count_nonzero(above))
-    candidates = level.nonzero().squeeze(1)
+    candidates = positions_of(level)
     if ties is not None:
         candidates = candidates[torch.randperm(candidates.numel(), generator=ties).to(candidates.device)]
     above[candidates[:wanted]] = True
     return above
+
+
+def _taken(on: Topology, chosen: Tensor, k: int | None = None) -> Topology:
+    """Those positions of ``on`` whose entry in ``chosen`` (aligned with ``on.index``) is true."""
+    if on.is_full:
+        return Topology(on.shape, mask=chosen.view(on.shape), nnz=k)
+    return Topology(on.shape, index=on.index[positions_of(chosen).to(on.device)], nnz=k)

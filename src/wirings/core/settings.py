@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from wirings.core.errors import SettingsError, nearest
@@ -32,8 +34,16 @@ def register(family: str) -> Callable[[C], C]:
     """Class decorator: the settings class becomes one of ``family``, under its ``kind``."""
 
     def join(cls: C) -> C:
-        kind = next(f.default for f in dataclasses.fields(cls) if f.name == "kind")
-        _FAMILIES.setdefault(family, {})[str(kind)] = cls
+        kind = _kind_of(cls)
+        if not kind:
+            raise TypeError(f"`{cls.__name__}` needs a field `kind: Literal[...]` with a default to be registered.")
+        before = _FAMILIES.setdefault(family, {}).get(kind)
+        if before is not None and before.__qualname__ != cls.__qualname__:  # defined again is fine, as in a notebook
+            raise ValueError(
+                f"`kind` of `{cls.__name__}` must be its own. "
+                f"{kind!r} is already that of {before.__module__}.{before.__name__}."
+            )
+        _FAMILIES[family][kind] = cls
         return cls
 
     return join
@@ -45,9 +55,23 @@ def family(name: str) -> dict[str, type]:
     if name in _ENTRY_POINTS and name not in _plugins_loaded:
         _plugins_loaded.add(name)
         for point in entry_points(group=_ENTRY_POINTS[name]):
-            loaded = point.load()  # importing it runs its @register; naming it is enough for one that forgot
+            try:
+                loaded = point.load()  # importing it runs its @register; naming it is enough for one that forgot
+            except Exception as error:  # whatever a stranger's module raises, the others must stay usable
+                warnings.warn(
+                    f"The plug-in `{point.name}` ({point.value}) cannot be loaded: {error}. Mend or uninstall it.",
+                    stacklevel=2,
+                )
+                continue
+            members.setdefault(_kind_of(loaded) or point.name, loaded)
             members.setdefault(point.name, loaded)
     return members
+
+
+def _kind_of(cls: type) -> str:
+    """The ``kind`` of a settings class, or an empty string."""
+    kinds = [f.default for f in dataclasses.fields(cls) if f.name == "kind"] if dataclasses.is_dataclass(cls) else []
+    return kinds[0] if kinds and isinstance(kinds[0], str) else ""
 
 
 @dataclass(frozen=True)
@@ -57,9 +81,9 @@ class OneOf:
     family: str
 
 
-def duration(**options: Any) -> Any:  # Any, as dataclasses.field itself: it stands for the field's value
-    """A dataclass field that holds a :data:`Duration`."""
-    return field(metadata={"duration": True}, **options)
+def duration(*, least: int = 0, **options: Any) -> Any:  # Any, as dataclasses.field: it stands for the field's value
+    """A dataclass field that holds a :data:`Duration`; a share of the run becomes at least ``least`` steps."""
+    return field(metadata={"duration": True, "least": least}, **options)
 
 
 def resolved(setting: T, steps: int | None) -> T:
@@ -84,12 +108,12 @@ def resolved(setting: T, steps: int | None) -> T:
                     f"`{f.name}` of `{type(setting).__name__}` is the share {value} of a run; "
                     "say how long the run is: attach(..., steps=N)."
                 )
-            changes[f.name] = round(value * steps)
+            changes[f.name] = max(round(value * steps), f.metadata["least"])
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             settled = resolved(value, steps)
             if settled is not value:
                 changes[f.name] = settled
-    return dataclasses.replace(setting, **changes) if changes else setting  # type: ignore[type-var, misc]
+    return dataclasses.replace(setting, **changes) if changes else setting
 
 
 # ---------------------------------------------------------------------- to plain data and back
@@ -112,6 +136,10 @@ def to_plain(setting: object, *, defaults: bool = True) -> Any:  # Any: plain da
         plain: dict[str, object] = {}
         for f in dataclasses.fields(setting):
             value = getattr(setting, f.name)
+            if value is None and default_of(f) is not None:
+                raise SettingsError(
+                    f"`{f.name}` of `{type(setting).__name__}` cannot be written as None: files have no null."
+                )
             if value is None or (f.name != "kind" and not defaults and value == default_of(f)):
                 continue
             plain[f.name] = to_plain(value, defaults=defaults)
@@ -120,10 +148,14 @@ def to_plain(setting: object, *, defaults: bool = True) -> Any:  # Any: plain da
         return {str(k): to_plain(v, defaults=defaults) for k, v in setting.items()}
     if isinstance(setting, (list, tuple)):
         return [to_plain(v, defaults=defaults) for v in setting]
-    if isinstance(setting, float) and not math.isfinite(setting):
-        raise SettingsError(f"Settings must be finite numbers. Got {setting}.")
-    if isinstance(setting, (bool, int, float, str)):
+    if isinstance(setting, (bool, str)):
         return setting
+    if isinstance(setting, Integral):
+        return int(setting)  # numpy's integers too
+    if isinstance(setting, Real):
+        if not math.isfinite(setting):
+            raise SettingsError(f"Settings must be finite numbers. Got {setting}.")
+        return float(setting)
     raise SettingsError(f"`{setting!r}` cannot be written into settings; use a registered settings class.")
 
 
@@ -137,7 +169,7 @@ def from_plain(name: str, plain: object, *, where: str = "") -> Any:  # Any: the
 
     members = family(name)
     where = where or name
-    if isinstance(plain, tuple(members.values())) or isinstance(plain, Wiring):
+    if isinstance(plain, (*members.values(), Wiring)):
         return plain
     if isinstance(plain, Mapping) and name == "maker" and "path" in plain and "kind" not in plain:
         return _load_wiring(plain)
@@ -194,6 +226,8 @@ def _converted(hint: Any, value: object, where: str) -> object:
     """``value`` as ``hint`` wants it."""
     from pydantic import ConfigDict, TypeAdapter
 
+    if isinstance(value, bool) and not _admits_bool(hint):  # pydantic would read `true` as 1
+        raise SettingsError(f"`{where}` must not be a truth value. Got {value}.")
     for part in typing.get_args(hint) if typing.get_origin(hint) is not typing.Annotated else (hint,):
         for mark in getattr(part, "__metadata__", ()):
             if isinstance(mark, OneOf) and value is not None:
@@ -201,6 +235,10 @@ def _converted(hint: Any, value: object, where: str) -> object:
     return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)).validate_python(
         value
     )
+
+
+def _admits_bool(hint: object) -> bool:
+    return hint in (bool, object, Any) or any(_admits_bool(part) for part in typing.get_args(hint))
 
 
 def _load_wiring(plain: Mapping[str, object]) -> object:

@@ -11,7 +11,9 @@ import torch
 from torch import Generator, Tensor
 
 _MASKS_UP_TO = 1 << 36  # positions; a mask beyond 64 GiB is a mistake, not a wish
+_POSITIONS_UP_TO = 1 << 62  # beyond this an int64 cannot name them all
 _ALGEBRA_BY_MASK_UP_TO = 1 << 26  # below this, one pass over bytes beats sorting positions
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class Topology:
@@ -28,7 +30,7 @@ class Topology:
         (4, True, True)
     """
 
-    __slots__ = ("_complement", "_index", "_mask", "_nnz", "shape")
+    __slots__ = ("_complement", "_fingerprint", "_index", "_mask", "_nnz", "shape")
 
     shape: tuple[int, ...]
 
@@ -44,13 +46,22 @@ class Topology:
         """Trusts its arguments; users call :meth:`of`, :meth:`at` or :meth:`full`."""
         self.shape = tuple(int(n) for n in shape)
         self._mask, self._index, self._complement, self._nnz = mask, index, complement, nnz
+        self._fingerprint: str | None = None
 
     # ------------------------------------------------------------------ three ways to tell it
 
     @classmethod
     def of(cls, mask: Tensor, *, nnz: int | None = None) -> Topology:
-        """The positions where ``mask`` is true (any dtype, any memory format); ``nnz`` only if it is known already."""
-        return cls(mask.shape, mask=mask.detach().to(torch.bool).contiguous(), nnz=nnz)
+        """The positions where ``mask`` is true (any dtype, any memory format); ``nnz`` only if it is known already.
+
+        The mask is copied: what its owner writes into it later does not reach the topology.
+        """
+        if not isinstance(mask, Tensor):
+            raise TypeError(f"`mask` of `Topology.of` must be a tensor. Got {type(mask).__name__}.")
+        if mask.is_floating_point() and bool(torch.isnan(mask).any()):
+            raise ValueError("`mask` of `Topology.of` must not hold NaN.")
+        told = mask.detach().to(torch.bool).contiguous()
+        return cls(mask.shape, mask=told.clone() if told.data_ptr() == mask.data_ptr() else told, nnz=nnz)
 
     @classmethod
     def at(cls, shape: Sequence[int], index: Tensor | Sequence[int], *, trusted: bool = False) -> Topology:
@@ -64,10 +75,11 @@ class Topology:
         Raises:
             ValueError: if a position is out of range or stands there twice.
         """
-        positions = index if isinstance(index, Tensor) else torch.tensor(list(index), dtype=torch.int64)
+        shape = _checked(shape)
+        positions = index if isinstance(index, Tensor) else torch.from_numpy(np.atleast_1d(np.asarray(index)))
         if trusted:
             return cls(shape, index=positions)
-        if positions.is_floating_point() or positions.dtype == torch.bool:
+        if positions.dtype not in _INTEGERS and positions.numel():
             raise TypeError(
                 f"`index` of `Topology.at` must hold integers. Got {positions.dtype}; for a mask: Topology.of."
             )
@@ -88,7 +100,7 @@ class Topology:
     @classmethod
     def empty(cls, shape: Sequence[int], *, device: torch.device | str = "cpu") -> Topology:
         """No position at all."""
-        return cls(shape, index=torch.empty(0, dtype=torch.int64, device=device), nnz=0)
+        return cls(_checked(shape), index=torch.empty(0, dtype=torch.int64, device=device), nnz=0)
 
     # ------------------------------------------------------------------ what it holds
 
@@ -135,7 +147,8 @@ class Topology:
         if self._mask is None:
             if self.numel > _MASKS_UP_TO:
                 raise ValueError(
-                    f"A mask of shape {self.shape} would take {self.numel >> 30} GiB; use `index` instead."
+                    f"A mask of shape {self.shape} would take {self.numel >> 30} GiB. Work with `sample`, the algebra "
+                    "and, of the smaller side, `index`."
                 )
             if self._complement is not None:
                 self._mask = ~self._complement.mask
@@ -152,11 +165,7 @@ class Topology:
             if self._complement is not None and self._complement.nnz == 0:
                 self._index = torch.arange(self.numel, device=self.device)
             else:
-                mask = self.mask.view(-1)
-                if mask.device.type == "cpu":  # numpy's flatnonzero is several times faster than torch.nonzero
-                    self._index = torch.from_numpy(np.flatnonzero(mask.numpy()))
-                else:
-                    self._index = mask.nonzero().squeeze(1)
+                self._index = positions_of(self.mask.view(-1))
         return self._index
 
     def csr(self) -> tuple[Tensor, Tensor]:
@@ -168,26 +177,35 @@ class Topology:
     @property
     def in_degrees(self) -> Tensor:
         """Connections that enter each output unit (kernel elements counted one by one), shape ``(out,)``."""
+        if self._lazy:
+            return self._matrix_shape()[1] - (~self).in_degrees
         return self.csr()[0].diff()
 
     @property
     def out_degrees(self) -> Tensor:
         """Connections that leave each input unit, shape ``(in,)``; for a convolution: each input channel."""
-        _, columns = self._matrix_shape()
+        rows, columns = self._matrix_shape()
         inputs = self.shape[1] if len(self.shape) > 1 else 1
         per_input = columns // inputs if inputs else 1
+        if self._lazy:
+            return rows * per_input - (~self).out_degrees
         return torch.bincount((self.index % max(columns, 1)) // max(per_input, 1), minlength=inputs)
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that tell this topology from any other."""
-        digest = hashlib.sha256(repr(self.shape).encode())
-        digest.update(self.index.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """16 hex digits that tell this topology from any other, however it is told."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256(repr(self.shape).encode())
+            dense = 2 * self.nnz > self.numel  # the smaller side says it all, so a full layer costs nothing
+            digest.update(b"all but" if dense else b"only")
+            digest.update((~self if dense else self).index.cpu().contiguous().numpy().data)
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
 
     def to(self, device: torch.device | str) -> Topology:
         """The same topology with its tensors on ``device``."""
-        if self.device == torch.device(device):
+        here, there = self.device, torch.device(device)
+        if here.type == there.type and there.index in (None, here.index):
             return self
         return Topology(
             self.shape,
@@ -206,8 +224,7 @@ class Topology:
         Raises:
             ValueError: if ``k`` is not in [0, nnz].
         """
-        if not 0 <= k <= self.nnz:
-            raise ValueError(f"`k` of `Topology.sample` must be in [0, {self.nnz}]. Got {k}.")
+        check_count(k, self.nnz, "Topology.sample")
         ranks = _distinct(k, self.nnz, rng).to(self.device)
         if self._index is None and self._complement is not None:
             # The r-th free position is r plus the number of taken positions before it.
@@ -228,16 +245,16 @@ class Topology:
         """Connected in either."""
         self, other = self._alike(other)
         if self._by_mask(other):
-            return Topology.of(self.mask | other.mask)
+            return Topology(self.shape, mask=self.mask | other.mask)
         if self._lazy or other._lazy:
             return ~(~self & ~other)
-        return Topology(self.shape, index=torch.cat([self.index, other.index]).unique())
+        return Topology(self.shape, index=_merged(self.index, other.index))
 
     def __and__(self, other: Topology) -> Topology:
         """Connected in both."""
         self, other = self._alike(other)
         if self._by_mask(other):
-            return Topology.of(self.mask & other.mask)
+            return Topology(self.shape, mask=self.mask & other.mask)
         if self._lazy and other._lazy:
             return ~(~self | ~other)
         if self._lazy:
@@ -250,16 +267,17 @@ class Topology:
         """Connected here and not there."""
         self, other = self._alike(other)
         if self._by_mask(other):
-            return Topology.of(self.mask & ~other.mask)
+            return Topology(self.shape, mask=self.mask & ~other.mask)
         if self._lazy or other._lazy:
             return self & ~other
         return Topology(self.shape, index=self.index[~_holds(other.index, self.index)])
 
     def __le__(self, other: Topology) -> bool:
         """Whether every connection here exists there too."""
-        if self is other or (other.is_full and self.shape == other.shape):
+        if self is other or (isinstance(other, Topology) and self.shape == other.shape and other.is_full):
             return True
-        return (self - other).nnz == 0
+        self, other = self._alike(other)
+        return self.nnz <= other.nnz and (self - other).nnz == 0
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Topology):
@@ -282,6 +300,12 @@ class Topology:
         shape = "x".join(map(str, self.shape))
         return f"Topology({shape}, {self.nnz:,} of {self.numel:,} connections, density {self.density:.4g})"
 
+    def __copy__(self) -> Topology:
+        return self  # immutable, so a copy is itself: a copied model shares it, on whatever device it is
+
+    def __deepcopy__(self, memo: object) -> Topology:
+        return self
+
     def __getstate__(self) -> dict[str, object]:
         return (
             {"shape": self.shape, "index": self.index.cpu()} if not self._lazy else {"shape": self.shape, "not": ~self}
@@ -303,6 +327,10 @@ class Topology:
         return self.numel <= _ALGEBRA_BY_MASK_UP_TO or (self._mask is not None and other._mask is not None)
 
     def _alike(self, other: Topology) -> tuple[Topology, Topology]:
+        if not isinstance(other, Topology):
+            raise TypeError(
+                f"A topology combines with topologies. Got {type(other).__name__}; Topology.of takes a mask."
+            )
         if self.shape != other.shape:
             raise ValueError(f"Topologies of one weight must have one shape. Got {self.shape} and {other.shape}.")
         return self, other.to(self.device)
@@ -310,6 +338,29 @@ class Topology:
     def _matrix_shape(self) -> tuple[int, int]:
         rows = self.shape[0] if self.shape else 1
         return rows, math.prod(self.shape[1:])
+
+
+def positions_of(mask: Tensor) -> Tensor:
+    """Where a one-dimensional mask is true, ascending, int64."""
+    if mask.device.type == "cpu":  # numpy's flatnonzero is several times faster than torch.nonzero
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return mask.nonzero().squeeze(1)
+
+
+def check_count(k: object, most: int, owner: str) -> None:
+    """Refuse a ``k`` that is no integer in [0, most]."""
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 0 <= k <= most:
+        raise ValueError(f"`k` of `{owner}` must be an integer in [0, {most}]. Got {k!r}.")
+
+
+def _checked(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape as plain integers; refused where positions could not be numbered."""
+    sizes = tuple(int(n) for n in shape)
+    if any(n < 0 for n in sizes) or math.prod(sizes) > _POSITIONS_UP_TO:
+        raise ValueError(
+            f"`shape` of a topology must hold sizes of at least 0, and at most 2^62 positions. Got {sizes}."
+        )
+    return sizes
 
 
 def _holds(sorted_index: Tensor, wanted: Tensor) -> Tensor:
@@ -320,15 +371,21 @@ def _holds(sorted_index: Tensor, wanted: Tensor) -> Tensor:
     return sorted_index[at] == wanted
 
 
+def _merged(*parts: Tensor) -> Tensor:
+    """All the integers of some tensors, each once, ascending."""
+    together: Tensor = torch.unique(torch.cat(parts))
+    return together
+
+
 def _distinct(k: int, n: int, rng: Generator) -> Tensor:
     """``k`` distinct integers of ``range(n)``, ascending, uniform over all such sets, in O(k) where k << n."""
     if 2 * k > n:
         left = torch.ones(n, dtype=torch.bool)
         left[_distinct(n - k, n, rng)] = False
-        return left.nonzero().squeeze(1)
+        return positions_of(left)
     if n <= 4 * k or n <= 4096:
         return torch.randperm(n, generator=rng)[:k].sort().values
-    drawn = torch.randint(n, (k,), generator=rng).unique()
+    drawn = _merged(torch.randint(n, (k,), generator=rng))
     while drawn.numel() < k:  # a repeated draw is drawn again, one for one: never more than k, so no set is preferred
-        drawn = torch.cat([drawn, torch.randint(n, (k - drawn.numel(),), generator=rng)]).unique()
+        drawn = _merged(drawn, torch.randint(n, (k - drawn.numel(),), generator=rng))
     return drawn

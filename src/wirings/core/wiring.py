@@ -34,6 +34,12 @@ class Wiring(Mapping[str, Topology]):
     def __init__(self, topologies: Mapping[str, Topology], *, path: str | Path | None = None) -> None:
         """``path`` remembers where the wiring was saved; it does not count for equality."""
         self._topologies = dict(topologies)
+        for name, topology in self._topologies.items():
+            if not isinstance(topology, Topology):
+                raise TypeError(
+                    f"A wiring maps names to topologies. `{name}` is a {type(topology).__name__}; "
+                    "Topology.of takes a mask."
+                )
         self.path = None if path is None else Path(path)
 
     @classmethod
@@ -138,21 +144,20 @@ class Wiring(Mapping[str, Topology]):
     # ------------------------------------------------------------------ files
 
     def save(self, path: str | Path) -> Path:
-        """Write the wiring to a safetensors file, whole or not at all; each topology as bits or indices, the smaller."""
+        """Write the wiring to a safetensors file, whole or not at all.
+
+        Each topology is told in the shortest way: as bits, as indices, or as the indices that are free.
+        """
         from safetensors.numpy import save_file
 
-        tensors, shapes = {}, {}
+        tensors = {}
         for name, topology in self.items():
-            shapes[name] = list(topology.shape)
-            if topology.numel <= 8 * 4 * topology.nnz:
-                tensors[f"bits:{name}"] = np.packbits(topology.mask.cpu().numpy().reshape(-1))
-            else:
-                small = topology.numel < 1 << 31
-                tensors[f"index:{name}"] = topology.index.cpu().numpy().astype(np.int32 if small else np.int64)
+            kind, stored = _told(topology)
+            tensors[f"{kind}:{name}"] = stored
         metadata = {
             "format": FORMAT,
             "version": str(VERSION),
-            "shapes": json.dumps(shapes),
+            "shapes": json.dumps({name: list(shape) for name, shape in self.shapes.items()}),
             "fingerprint": self.fingerprint,
         }
         with written_aside(path) as aside:
@@ -178,26 +183,54 @@ class Wiring(Mapping[str, Topology]):
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT or int(metadata.get("version", 0)) > VERSION:
                     raise WiringError(f"{path} is not a wiring that this version can read.")
-                shapes = {name: tuple(int(n) for n in shape) for name, shape in json.loads(metadata["shapes"]).items()}
-                kinds = {key.partition(":")[2]: key for key in file.keys()}  # noqa: SIM118 (not a mapping)
-                wiring = cls({name: _read(file.get_tensor(kinds[name]), s) for name, s in shapes.items()}, path=path)
+                shapes = _shapes(metadata["shapes"])
+                stored = {key.partition(":")[2]: key for key in file.keys()}  # noqa: SIM118 (not a mapping)
+                if len(stored) != len(file.keys()) or stored.keys() != shapes.keys():
+                    raise ValueError("its shapes and its topologies do not name the same weights")
+                wiring = cls(
+                    {name: _read(stored[name].partition(":")[0], file.get_tensor(stored[name]), shape)
+                     for name, shape in shapes.items()},
+                    path=path,
+                )
+            if wiring.fingerprint != metadata.get("fingerprint"):
+                raise WiringError(f"{path} is damaged: its connections do not match the fingerprint it carries.")
         except WiringError:
             raise
-        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        except (SafetensorError, LookupError, ValueError, TypeError, OSError, ArithmeticError, RecursionError) as error:
             raise WiringError(f"{path} is damaged or not a wiring: {error}.") from error
-        if wiring.fingerprint != metadata.get("fingerprint"):
-            raise WiringError(f"{path} is damaged: its connections do not match the fingerprint it carries.")
         return wiring
 
 
-def _read(stored: np.ndarray, shape: tuple[int, ...]) -> Topology:
-    """One topology from packed bits (uint8) or from indices."""
+def _told(topology: Topology) -> tuple[str, np.ndarray]:
+    """How a topology is stored in the fewest bytes: ``bits``, ``index`` or ``free`` (the positions not connected)."""
+    width = 4 if topology.numel < 1 << 31 else 8
+    few, free = width * topology.nnz, width * (topology.numel - topology.nnz)
+    if topology.numel < 8 * min(few, free):
+        return "bits", np.packbits(topology.mask.cpu().numpy().reshape(-1))
+    kind, smaller = ("index", topology) if few <= free else ("free", ~topology)
+    return kind, smaller.index.cpu().numpy().astype(np.int32 if width == 4 else np.int64)
+
+
+def _shapes(text: str) -> dict[str, tuple[int, ...]]:
+    """The shapes that a file names, checked: JSON may say anything."""
+    said = json.loads(text)
+    if not isinstance(said, dict):
+        raise ValueError("its shapes are no table")
+    for name, shape in said.items():
+        if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError(f"the shape of `{name}` is impossible")
+    return {name: tuple(shape) for name, shape in said.items()}
+
+
+def _read(kind: str, stored: np.ndarray, shape: tuple[int, ...]) -> Topology:
+    """One topology from what :func:`_told` wrote, every position checked."""
     numel = math.prod(shape)
-    if any(n < 0 for n in shape):
-        raise ValueError(f"shape {shape} is impossible")
-    if stored.dtype == np.uint8:
+    if kind == "bits" and stored.dtype == np.uint8:
         if stored.size != (numel + 7) // 8:
             raise ValueError(f"{stored.size} bytes of bits for {numel} positions")
-        bits = np.unpackbits(stored, count=numel).astype(bool)
-        return Topology.of(torch.from_numpy(bits).view(shape))
-    return Topology.at(shape, torch.from_numpy(stored.astype(np.int64)))
+        bits = np.unpackbits(stored.reshape(-1), count=numel).astype(bool)
+        return Topology(shape, mask=torch.from_numpy(bits).view(shape))
+    if kind in ("index", "free") and stored.dtype in (np.int32, np.int64):
+        topology = Topology.at(shape, torch.from_numpy(stored.astype(np.int64)))
+        return ~topology if kind == "free" else topology
+    raise ValueError(f"a topology told as {kind!r} in {stored.dtype}")

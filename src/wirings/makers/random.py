@@ -1,4 +1,4 @@
-"""Random wirings: positions drawn uniformly, counts settled by a budget."""
+"""Random wirings: positions drawn uniformly, counts settled by a budget. None costs more than its connections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from wirings.core.budgets import AnyBudget, check_density, erk
 from wirings.core.forms import AnyForm, Unstructured
@@ -19,7 +19,9 @@ from wirings.core.wiring import Shapes, Wiring
 @register("maker")
 @dataclass(frozen=True)
 class ErdosRenyi:
-    """Exactly as many connections as the budget says, at uniformly random positions (Mocanu et al. 2018; Evci et al. 2020).
+    """Exactly as many connections as the budget says, at uniformly random positions.
+
+    Mocanu et al. 2018 for linear layers, Evci et al. 2020 with kernels.
 
     Example:
         >>> wiring = ErdosRenyi(0.1)({"fc.weight": (20, 30)}, torch.Generator().manual_seed(0))
@@ -71,11 +73,14 @@ class Bernoulli:
 
     def __call__(self, shapes: Shapes, rng: Generator) -> Wiring:
         counts = self.budget(shapes, self.density)
-        topologies = {}
-        for name, shape in shapes.items():
-            draws = torch.rand(math.prod(shape), generator=rng, dtype=torch.float64)
-            topologies[name] = Topology.of((draws < counts[name] / math.prod(shape)).view(shape))
-        return Wiring(topologies)
+        return Wiring({name: self._draw(shape, counts[name], rng) for name, shape in shapes.items()})
+
+    def _draw(self, shape: tuple[int, ...], expected: int, rng: Generator) -> Topology:
+        # Independent coins with one probability are a binomial count and then any set of that size.
+        everything = Topology.full(shape)
+        positions = torch.tensor(float(everything.numel), dtype=torch.float64)
+        share = torch.tensor(expected / max(everything.numel, 1), dtype=torch.float64)
+        return everything.sample(int(torch.binomial(positions, share, generator=rng)), rng)
 
 
 @register("maker")
@@ -84,7 +89,8 @@ class FixedFanIn:
     """Every output unit of a weight has the same number of connections, at random inputs.
 
     Args:
-        density: of the prunable weights together, in (0, 1]; each weight's count is rounded to whole fan-ins, at least 1.
+        density: of the prunable weights together, in (0, 1]; each weight's count is rounded to the nearest whole
+            fan-in of at least 1, so the total is near the budget, not equal to it.
         budget: how the connections are shared out over the weights.
     """
 
@@ -97,12 +103,23 @@ class FixedFanIn:
 
     def __call__(self, shapes: Shapes, rng: Generator) -> Wiring:
         counts = self.budget(shapes, self.density)
-        topologies = {}
-        for name, shape in shapes.items():
-            outs, ins = shape[0], math.prod(shape[1:])
-            fan_in = min(max(round(counts[name] / outs), 1), ins)
-            draws = torch.rand(outs, ins, generator=rng, dtype=torch.float64)
-            mask = torch.zeros(outs, ins, dtype=torch.bool)
-            mask.scatter_(1, draws.argsort(dim=1, stable=True)[:, :fan_in], True)
-            topologies[name] = Topology.of(mask.view(shape), nnz=outs * fan_in)
-        return Wiring(topologies)
+        return Wiring({name: self._draw(shape, counts[name], rng) for name, shape in shapes.items()})
+
+    def _draw(self, shape: tuple[int, ...], k: int, rng: Generator) -> Topology:
+        outs, ins = shape[0], math.prod(shape[1:])
+        fan_in = min(max(round(k / outs), 1), ins)
+        sparse = 2 * fan_in <= ins  # drawing again what was drawn twice is quick only while most inputs are free
+        rows = _distinct_per_row(outs, ins, fan_in if sparse else ins - fan_in, rng)
+        topology = Topology(shape, index=rows)
+        return topology if sparse else ~topology
+
+
+def _distinct_per_row(rows: int, columns: int, each: int, rng: Generator) -> Tensor:
+    """Flat positions, ascending: ``each`` distinct columns for every row, uniform over all such sets."""
+    missing = torch.full((rows,), each)
+    drawn = torch.empty(0, dtype=torch.int64)
+    while bool(missing.any()):  # what was drawn twice is drawn again, one for one, so no set is preferred
+        starts = (torch.arange(rows) * columns).repeat_interleave(missing)
+        drawn = torch.unique(torch.cat([drawn, starts + torch.randint(columns, (len(starts),), generator=rng)]))
+        missing = each - torch.bincount(drawn // columns, minlength=rows)
+    return drawn
