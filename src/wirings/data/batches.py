@@ -15,7 +15,7 @@ from wirings.core.streams import stream
 from wirings.data.augment import Augment
 
 Normalise = tuple[Sequence[float], Sequence[float]] | Literal["per-image"] | None
-"""(mean, std) of each channel in units of [0, 1]; "per-image" standardisation (RigL, Alford et al.); None: plain [0, 1]."""
+"""(mean, std) of each channel in units of [0, 1]; "per-image" standardisation (RigL, Alford et al.); None: / 255."""
 
 
 class Batches:

@@ -94,7 +94,9 @@ def _write(data: ImageData, place: Path) -> None:
             "shapes": [a.shape for a in arrays],
         }
         (aside / "about.json").write_text(json.dumps(about, indent=1))
-        if place.exists():  # damaged, or it would have been used
+        if place.exists():
+            if _opened(place, data.name):  # another process without our lock was faster
+                return
             place.rename(aside / "damaged")
         with contextlib.suppress(FileExistsError):
             os.rename(aside, place)

@@ -7,10 +7,10 @@ import hashlib
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from wirings.core.errors import DataError
 from wirings.data.sources import SOURCES, File, Source
@@ -110,11 +110,9 @@ def _packed_or_plain(folder: Path, name: str) -> Path | None:
 
 
 def _unpacked(path: Path, file: File, source: Source) -> bytes:
-    opens: Callable[[Path], Any] = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, _open_plain)
     try:
-        with opens(path) as stream:
-            raw: bytes = stream.read(file.size + 1)  # one byte more than published shows that there is more
-            return raw
+        with _opened(path) as stream:
+            return stream.read(file.size + 1)  # one byte more than published shows that there is more
     except EOFError as wrong:
         raise DataError(_damaged(path, source, "it is truncated")) from wrong
     except (gzip.BadGzipFile, lzma.LZMAError, zlib.error) as wrong:
@@ -123,8 +121,10 @@ def _unpacked(path: Path, file: File, source: Source) -> bytes:
         raise DataError(f"`{path}` of `{source.name}` cannot be read: {_reason(wrong)}.") from wrong
 
 
-def _open_plain(path: Path) -> Any:
-    return path.open("rb")
+def _opened(path: Path) -> IO[bytes] | gzip.GzipFile | lzma.LZMAFile:
+    if path.suffix == ".gz":
+        return gzip.open(path)
+    return lzma.open(path) if path.suffix == ".xz" else path.open("rb")
 
 
 def _from_archive(path: Path, file: File, source: Source) -> bytes:
