@@ -1,0 +1,66 @@
+"""Learned supermasks: each connection of an untrained network exists with a probability, and that is what trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Generator
+
+from wirings.core.forms import Unstructured
+from wirings.core.settings import Duration, check_duration, duration, register
+from wirings.core.support import Support
+from wirings.core.topology import Topology
+from wirings.methods.method import Method, Site, Sites, Supports
+from wirings.methods.rule import Rule, Scored
+
+
+@register("method")
+@dataclass(frozen=True, kw_only=True)
+class Supermask(Method):
+    """A mask learned over frozen weights: connected with probability ``sigmoid(score)``, drawn anew at every step.
+
+    Zhou et al. 2019, section 5.2: the gradient of a score is that of the effective weight times the frozen weight,
+    straight through the draw. From ``settle_at`` on nothing is drawn: what is more likely than not is connected, so
+    the wiring that is tested does not depend on a draw. There is no target density; nothing rewards a sparse mask.
+    For masks by criteria on initial and trained weights see :mod:`wirings.makers.supermask`.
+    Differs from the paper: the gradient passes the sigmoid straight through too (its slope, at most 1/4, is left out:
+    divide the paper's learning rate of 100 by about 4); scores begin Kaiming-uniform, near probability one half; no
+    dynamic weight rescaling; a last threshold instead of averages over ten draws.
+
+    Example:
+        >>> method = Supermask()  # weights: wirings.models.reinitialise(model, rng, "signed-constant")
+
+    Args:
+        settle_at: the step (or share of the run) from which the likelier half is used.
+    """
+
+    settle_at: Duration = duration(default=1.0)
+    kind: Literal["supermask"] = field(default="supermask", repr=False)
+
+    forms: ClassVar[tuple[type, ...]] = (Unstructured,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_duration("settle_at", self)
+
+    def rule(self) -> Rule:
+        return Scored()
+
+    def start(self, sites: Sites, rng: Generator) -> Supports:
+        return self.update(sites, 0, rng)
+
+    def due(self, step: int) -> bool:
+        return True
+
+    def update(self, sites: Sites, step: int, rng: Generator) -> Supports:
+        settled = step >= self.settle_at
+        return {name: _drawn(site, settled, rng) for name, site in sites.items()}
+
+
+def _drawn(site: Site, settled: bool, rng: Generator) -> Support:
+    whole = Topology.full(site.shape)
+    chance = site.weight(on=whole).double().sigmoid().cpu()
+    bar = 0.5 if settled else torch.rand(chance.shape, generator=rng, dtype=torch.float64)
+    return Support(Topology.of((chance > bar).view(site.shape)), whole)
