@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import Generator, Tensor
 
+from wirings.core.budgets import Budget, erk
 from wirings.core.errors import WiringError
 from wirings.core.forms import AnyForm, Block, ConstantFanIn, Form, Unstructured
 from wirings.core.settings import in_range
+from wirings.core.settings import default_of
 from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.core.wiring import Shapes, Wiring
 from wirings.makers.maker import Beginning, WeightMaker
+from wirings.makers.random import ErdosRenyi
 from wirings.methods.rule import Rule, Straight
 
 
@@ -77,6 +81,30 @@ class Method(ABC):
         if not isinstance(self.form, self.forms):
             known = ", ".join(form.__name__ for form in self.forms)
             raise ValueError(f"`form` of `{type(self).__name__}` must be one of {known}. Got {self.form!r}.")
+
+    @classmethod
+    def at(cls, density: float, *, budget: Budget = erk) -> Self:
+        """The method with its own default settings, at this final density: what tables of methods compare.
+
+        Example:
+            >>> from wirings.methods.drop_grow import RigL
+            >>> RigL.at(0.05).begin
+            ErdosRenyi(density=0.05, budget=ERK(power=1.0, dense=(), rounding='exact'), form=Unstructured())
+
+        Args:
+            density: of the prunable weights together, at the end, in (0, 1].
+            budget: how it is shared out over the weights.
+        """
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        said: dict[str, Any] = {}  # settings of whatever fields the class has
+        if "begin" in fields:
+            said["begin"] = ErdosRenyi(density, budget=budget)
+        if "density" in fields:
+            default = default_of(fields["density"])  # a number, or a schedule that ends in one
+            said["density"] = dataclasses.replace(default, final=density) if hasattr(default, "final") else density
+        if "budget" in fields:
+            said["budget"] = budget
+        return cls(**said)
 
     @abstractmethod
     def start(self, sites: Sites, rng: Generator) -> Supports:
