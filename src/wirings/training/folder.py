@@ -1,0 +1,211 @@
+"""A run on disk: all its paths in one class, and the one writer that may change them.
+
+``<root>/<run id>/``
+
+    run.json         status, settings, versions, code, machine, data, seeds, times, energy, results; whole or not there
+    config.toml      what to run to have it again
+    lock             held while somebody writes, with process and host
+    metrics.jsonl    one row an epoch; the same bytes for the same run, however often it was interrupted
+    events.jsonl     what happened when
+    log.txt          what the run printed, where it ran beside others
+    wirings/         step-00000100.safetensors: the wiring after that step
+    snapshots/       step-00000100.safetensors: all values after that step
+    checkpoints/     step-00000100/: everything to go on from there
+    final/           model.safetensors, wiring.safetensors, manifest.json
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from wirings.core.errors import RunError
+from wirings.core.files import write_text
+from wirings.core.settings import to_plain
+from wirings.training.settings import Run, identity
+
+FORMAT = "wirings.run"
+VERSION = 1
+
+FINISHED = "finished"
+DIVERGED = "diverged"
+SETTLED = (FINISHED, DIVERGED)
+"""Statuses of runs that are never made again; the others (running, interrupted, failed) go on where they stopped."""
+
+
+class RunFolder:
+    """The paths of one run, and how its small files are read and written."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.info_file = self.path / "run.json"
+        self.config = self.path / "config.toml"
+        self.lock = self.path / "lock"
+        self.metrics = self.path / "metrics.jsonl"
+        self.events = self.path / "events.jsonl"
+        self.log = self.path / "log.txt"
+        self.wirings = self.path / "wirings"
+        self.snapshots = self.path / "snapshots"
+        self.checkpoints = self.path / "checkpoints"
+        self.final = self.path / "final"
+
+    def read(self) -> dict[str, Any]:
+        """What ``run.json`` says; empty where there is none yet."""
+        try:
+            text = self.info_file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.info_file} cannot be read: {error}.") from error
+        try:
+            info = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise RunError(f"{self.info_file} is damaged: {error}. Move the folder away to make the run again.") from error
+        if not isinstance(info, dict) or info.get("format") != FORMAT or not isinstance(info.get("settings"), dict):
+            raise RunError(f"{self.info_file} is not the record of a run. Move the folder away to make the run there.")
+        if not isinstance(info.get("version"), int) or info["version"] > VERSION:
+            raise RunError(f"{self.info_file} was written by a newer version of wirings; upgrade to read it.")
+        return info
+
+    def write(self, info: Mapping[str, Any]) -> None:
+        """Replace ``run.json``, whole or not at all."""
+        write_text(self.info_file, json.dumps({"format": FORMAT, "version": VERSION, **info}, indent=1) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.jsonl``; a last line that was cut short is left out."""
+        return read_rows(self.metrics)
+
+    def keep_rows_up_to(self, step: int) -> None:
+        """Forget what was recorded after ``step``, so that no step appears twice when the run goes on from there."""
+        rows = [row for row in self.rows() if row["step"] <= step]
+        write_text(self.metrics, "".join(line(row) for row in rows))
+        for folder in (self.wirings, self.snapshots):
+            for file in folder.glob("step-*.safetensors"):
+                if step_of(file) > step:
+                    file.unlink()
+
+    def note(self, event: str, **details: object) -> None:
+        """Add a line to ``events.jsonl``."""
+        with self.events.open("a", encoding="utf-8") as file:
+            file.write(line({"at": now(), "event": event, **details}))
+
+
+def line(row: Mapping[str, object]) -> str:
+    """A row as one line of JSON."""
+    return json.dumps(row, separators=(",", ":")) + "\n"
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file; a last line that was cut short is left out."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    rows = []
+    for number, text in enumerate(lines[:-1], start=1):  # what follows the last newline is a line cut short, or nothing
+        try:
+            rows.append(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{path} is damaged in line {number}: {error}.") from error
+    return rows
+
+
+def stem(step: int) -> str:
+    """How files and folders are named by step.
+
+    Example:
+        >>> stem(500)
+        'step-00000500'
+    """
+    return f"step-{step:08d}"
+
+
+def step_of(path: Path) -> int:
+    """The step in the name of a file or folder, or -1 where it has none."""
+    number = path.name.partition(".")[0].removeprefix("step-")
+    return int(number) if number.isdecimal() else -1
+
+
+def now() -> str:
+    """The time, as ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+# ---------------------------------------------------------------------- finding and claiming
+
+
+def place_of(run: Run, root: str | Path) -> tuple[RunFolder, dict[str, Any]]:
+    """The folder of this run and what its ``run.json`` says: found if it is there, else where it would be made.
+
+    Where a folder of this name was made from settings that now resolve to something else (a default has changed since),
+    the run gets a folder of its own beside it, ``<id>-2``, and a warning says so.
+    """
+    wanted = identity(to_plain(run))
+    number = 1
+    while True:
+        folder = RunFolder(Path(root) / (run.id if number == 1 else f"{run.id}-{number}"))
+        info = folder.read()
+        if not info or identity(info["settings"]) == wanted:
+            if number > 1 and not info:
+                warnings.warn(
+                    f"{Path(root) / run.id} was made when some defaults were others; this run is made anew in "
+                    f"{folder.path.name}.",
+                    stacklevel=3,
+                )
+            return folder, info
+        number += 1
+
+
+@contextmanager
+def claimed(folder: RunFolder) -> Iterator[RunFolder]:
+    """Hold a run folder as its one writer.
+
+    Raises:
+        RunError: a living process holds it.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with folder.lock.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"{folder.path} is in use by {_holder(file)}; wait for it or stop it.") from error
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": platform.node()}))
+        file.flush()
+        yield folder  # closing the file, or dying, gives the lock back
+
+
+def in_use(folder: RunFolder) -> bool:
+    """Whether a living process holds the folder."""
+    if not folder.lock.exists():
+        return False
+    with folder.lock.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def remove(folder: RunFolder) -> None:
+    """Delete a run that nobody holds."""
+    with claimed(folder):
+        shutil.rmtree(folder.path)
+
+
+def _holder(file: IO[str]) -> str:
+    try:
+        file.seek(0)
+        said = json.loads(file.read())
+        return f"process {said['pid']} on {said['host']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
