@@ -73,6 +73,10 @@ def test_evenly_cascaded_nets_have_the_computed_sizes(first, growth, thousands):
     assert parameters(model) / 1000 == pytest.approx(thousands, rel=0.004)
 
 
+def test_the_default_evenly_cascaded_net_has_less_than_500_thousand_parameters():
+    assert parameters(models.build("ecn", image_shape=CIFAR)) == 471_734
+
+
 def test_evenly_cascaded_nets_shrink_the_image_as_the_paper_draws_it():
     model = models.build("ecn", image_shape=CIFAR, first=4, growth=2)
     assert [layer.shrunk[0] for layer in model.cascade] == [24, 18, 13, 9, 6, 4]

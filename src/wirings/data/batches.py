@@ -25,8 +25,11 @@ class Batches:
     ``stream(seed, "augment", e, i)``: nothing depends on what was drawn before.
 
     Example:
-        >>> batches = Batches(data.train_images, data.train_labels, batch_size=100, seed=0, normalise=data.normalise)
-        >>> for x, y in batches.epoch(3, start=40): ...           # resumes epoch 3 behind its 40th batch
+        >>> from wirings.data import blobs
+        >>> data = blobs(train=1000)
+        >>> batches = Batches(data.train_images, data.train_labels, batch_size=64, normalise=data.normalise)
+        >>> [len(y) for x, y in batches.epoch(3, start=13)]        # resumes epoch 3 behind its 13th batch
+        [64, 64, 40]
 
     Args:
         images: uint8, (N, channels, height, width); a memory map stays one.
@@ -161,7 +164,10 @@ def in_order(
     """Batches for evaluation: every image once, in stored order; ``augment`` may be a `CentreCrop`.
 
     Example:
-        >>> for x, y in in_order(data.test_images, data.test_labels, normalise=data.normalise).epoch(0): ...
+        >>> from wirings.data import blobs
+        >>> data = blobs(test=200)
+        >>> [len(y) for x, y in in_order(data.test_images, data.test_labels, batch_size=150).epoch(0)]
+        [150, 50]
     """
     return Batches(
         images,

@@ -42,14 +42,14 @@ def split(
 def _how_many(total: int, held_out: int | float | None) -> int:
     if held_out is None:
         return 5_000 if total >= 50_000 else round(total / 10)
-    wanted = held_out
-    if isinstance(wanted, bool) or not isinstance(wanted, int | float | np.integer) or not 0 <= wanted < total:
-        raise ValueError(f"`held_out` of `split` must leave some of the {total:,} images to train on. Got {wanted!r}.")
-    if isinstance(wanted, float):
-        if wanted >= 1:
-            raise ValueError(f"`held_out` of `split` must be a whole number or a share in [0, 1). Got {wanted!r}.")
-        return round(total * wanted)
-    return int(wanted)
+    share = isinstance(held_out, float)
+    if isinstance(held_out, bool) or not isinstance(held_out, int | float | np.integer) or not held_out >= 0:
+        raise ValueError(f"`held_out` of `split` must be a whole number or a share in [0, 1). Got {held_out!r}.")
+    if (share and held_out >= 1) or (count := round(total * held_out) if share else int(held_out)) >= total:
+        raise ValueError(
+            f"`held_out` of `split` must leave some of the {total:,} images to train on. Got {held_out!r}."
+        )
+    return count
 
 
 def _shares(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -31,7 +31,10 @@ def reinitialise(model: nn.Module, rng: Generator, initialiser: str | None = Non
 
     Example:
         >>> from wirings.core.streams import stream
-        >>> reinitialise(model, stream(1, "init"))
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> reinitialise(model, stream(1, "init"), "kaiming-normal")
+        >>> model[0].bias.tolist()
+        [0.0, 0.0, 0.0]
 
     Args:
         model: a network of `wirings.models` (also compiled or wrapped), or any network of plain layers.
