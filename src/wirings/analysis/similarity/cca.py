@@ -52,6 +52,7 @@ def pwcca(x: Activations, y: Activations) -> Similarity:
 
     The weight of the i-th is the sum over units of the absolute inner product of the i-th canonical variate with the
     unit, on the side with fewer directions (``x`` where both have as many): with equal counts it is not symmetric.
+    Absolute values over units see the axes: rotating the weighing side changes the weights, permuting it does not.
     """
     return pwcca_of(*sides(x, y))
 

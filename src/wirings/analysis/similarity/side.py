@@ -46,7 +46,9 @@ class Side:
         precision = torch.finfo(torch.float64).eps * max(self.points, self.live)
         noise = max(self.rounding, precision * float(values[0]))
         rank = min(int((values > noise).sum()), max(self.points - 1, 0))
-        return left[:, :rank], values[:rank], right[:rank]
+        # a decomposition leaves the signs open; fixed, the same data meet the same random overlaps however they came in
+        signs = right.gather(1, right.abs().argmax(1, keepdim=True)).sign()
+        return (left * signs.T)[:, :rank], values[:rank], (right * signs)[:rank]
 
     @cached_property
     def energy(self) -> float:

@@ -51,13 +51,15 @@ class StreamingCCA:
         """Take in one batch: activations of the same points, shape (points, units)."""
         before = self._seen.points
         batch = self._seen.take(x, y)
+        if not before:
+            widths = self._seen.units
+            self._mean = torch.zeros(sum(widths), dtype=torch.float64)
+            self._factor = self._mean.new_zeros(0, sum(widths))
+            self._squares = self._mean.new_zeros(widths[0]), self._mean.new_zeros(widths[1])
         if batch is None:
             return
         x, y = (side / scale for side, scale in zip(batch, self._seen.scales, strict=True))
         rows, count = torch.cat([x, y], dim=1), len(x)
-        if not before:
-            self._mean, self._factor = rows.new_zeros(rows.shape[1]), rows.new_zeros(0, rows.shape[1])
-            self._squares = x.new_zeros(x.shape[1]), y.new_zeros(y.shape[1])
         self._squares = self._squares[0] + x.square().sum(0), self._squares[1] + y.square().sum(0)
         mean = rows.mean(0)
         step = mean - self._mean
