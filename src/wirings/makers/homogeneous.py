@@ -13,7 +13,7 @@ embedding of the all-ones input       the mean of all rows: every token at once,
 local response norm, dropout          identity
 ====================================  ==========================================================================
 
-"Held constant" means that no gradient passes through the divisor: it rescales the flow, as batch norm in eval mode does.
+"Held constant" means that no gradient passes through the divisor: it rescales the flow, as batch norm in eval mode.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Homogeneous(TorchFunctionMode):
         for module in self.model.modules():
             if _is_activation(module):
                 self.handles.append(module.register_forward_hook(_passed_on))
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, value, trace)
+        super().__exit__(kind, value, trace)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         while self.handles:
             self.handles.pop().remove()
 
@@ -219,9 +219,10 @@ def _multi_head_attention(
     for x, weight, bias in zip((query, key, value), projections, biases, strict=True):
         assert weight is not None
         y = F.linear(x, weight, bias)
-        heads.append(y.unflatten(-1, (num_heads, -1)).movedim(0, -2))  # (length, ..., E) -> (..., heads, length, d)
+        heads.append(y.view(*y.shape[:-1], num_heads, -1).movedim(0, -2))  # (length, ..., E) -> (..., heads, length, d)
     causal = is_causal and attn_mask is None
-    mixed = _attention(*heads, attn_mask=_bool_means_blocked(attn_mask, heads[0]), is_causal=causal)
+    q, k, v = heads
+    mixed = _attention(q, k, v, attn_mask=_bool_means_blocked(attn_mask, q), is_causal=causal)
     return F.linear(mixed.movedim(-2, 0).flatten(-2), out_proj_weight, out_proj_bias), None
 
 
@@ -243,14 +244,14 @@ def _rsqrt(x: Tensor, **_: object) -> Tensor:
     return torch.rsqrt(x.detach())  # the divisor of an RMS norm written by hand
 
 
-_ACTIVATIONS = (
-    "celu celu_ dropout dropout1d dropout2d dropout3d elu elu_ alpha_dropout feature_alpha_dropout gelu hardshrink "
-    "hardsigmoid hardswish hardtanh hardtanh_ leaky_relu leaky_relu_ local_response_norm log_softmax logsigmoid mish "
-    "prelu relu6 rrelu rrelu_ selu selu_ sigmoid silu softplus softshrink softsign tanh tanhshrink threshold"
-).split()
+_ACTIVATIONS = """
+    alpha_dropout celu celu_ dropout dropout1d dropout2d dropout3d elu elu_ feature_alpha_dropout gelu hardshrink
+    hardsigmoid hardswish hardtanh hardtanh_ leaky_relu leaky_relu_ local_response_norm log_softmax logsigmoid mish
+    prelu relu6 rrelu rrelu_ selu selu_ sigmoid silu softplus softshrink softsign tanh tanhshrink threshold
+"""
 
 _REPLACED: dict[Call, Call] = {
-    **{getattr(F, name): _identity for name in _ACTIVATIONS},
+    **{getattr(F, name): _identity for name in _ACTIVATIONS.split()},
     **{getattr(torch, name): _identity for name in ("sigmoid", "tanh", "log_softmax", "selu", "celu", "prelu")},
     **{getattr(Tensor, name): _identity for name in ("sigmoid", "tanh", "log_softmax")},
     F.softmax: _softmax,

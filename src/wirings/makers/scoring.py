@@ -410,6 +410,14 @@ def as_batches(batch_or_batches: Batch | Iterable[Batch], owner: str) -> list[Ba
     return [batch if isinstance(batch, Mapping) else (batch[0], batch[1]) for batch in found]  # type: ignore[misc]
 
 
+def width_of_logits(model: nn.Module, shape: Sequence[int]) -> int:
+    """How many classes the model tells apart: the last dimension of what it makes of zeros."""
+    with untouched(model), torch.no_grad():
+        state = state_of(unwrapped(model))
+        first = next(t for t in state.values() if t.is_floating_point())
+        return call(unwrapped(model), state, torch.zeros(tuple(shape), dtype=first.dtype)).shape[-1]
+
+
 def taken(batches: Iterable[Batch] | None, n: int, owner: str) -> list[Batch]:
     """The first ``n`` batches; refused where there are none."""
     if batches is None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -141,7 +140,9 @@ class Flow:
         total = self.forward({self.keys[name]: leaf for name, leaf in leaves.items()})
         self.total = total.item()
         if not total.isfinite():
-            raise ValueError("`synflow` cannot score this model: its flow is not finite in float64. Rescale its weights.")
+            raise ValueError(
+                "`synflow` cannot score this model: its flow is not finite in float64. Rescale its weights."
+            )
         gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         found = {}
         for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
@@ -238,9 +239,7 @@ class SynFlow(Scored):
     def of_model(
         self, model: nn.Module, shape: Sequence[int], batches: Iterable[Batch] | None, rng: Generator
     ) -> Wiring:
-        return synflow(
-            model, shape, self.density, rounds=self.rounds, schedule=self.schedule, **self.common()
-        )
+        return synflow(model, shape, self.density, rounds=self.rounds, schedule=self.schedule, **self.common())
 
 
 def _absolute(tensor: Tensor) -> Tensor:
