@@ -1,4 +1,4 @@
-"""Similarities against closed forms, against plain NumPy, under their invariances, and on data that have nothing to say."""
+"""Similarities against closed forms and plain NumPy, under their invariances, and on data that have nothing to say."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def numpy_unbiased_hsic(k: np.ndarray, l: np.ndarray) -> float:
     n = len(k)
     k, l = k - np.diag(np.diag(k)), l - np.diag(np.diag(l))
     one = np.ones(n)
-    total = np.trace(k @ l) + (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ l @ one)
+    total = (
+        np.trace(k @ l) + (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ l @ one)
+    )
     return float(total / (n * (n - 3)))
 
 

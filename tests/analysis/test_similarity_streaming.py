@@ -117,8 +117,7 @@ def test_minibatch_cka_is_the_quotient_of_mean_unbiased_hsics() -> None:
     cuts = [64, 128, 200]
     batches = list(zip(np.split(x0, cuts), np.split(y0, cuts), strict=True))
     pair, own, other = (
-        np.mean([f(a, b) for a, b in batches])
-        for f in (hsic, lambda a, b: hsic(a, a), lambda a, b: hsic(b, b))
+        np.mean([f(a, b) for a, b in batches]) for f in (hsic, lambda a, b: hsic(a, a), lambda a, b: hsic(b, b))
     )
     found = streamed(StreamingCKA("minibatch"), x, y, cuts).result()
     assert found.value == pytest.approx(pair / math.sqrt(own * other), abs=1e-10)
@@ -188,7 +187,9 @@ def test_wrong_arguments_of_streams_are_refused_in_a_sentence() -> None:
         StreamingCKA("unbiased")
     with pytest.raises(ValueError, match=r"`variance` of `svcca` must be in \(0, 1\]. Got 0."):
         StreamingCCA(variance=0)
-    with pytest.raises(ValueError, match=r"`measure` of `StreamingCCA.result` is unknown. Got 'svca'. Did you mean 'svcca'"):
+    with pytest.raises(
+        ValueError, match=r"`measure` of `StreamingCCA.result` is unknown. Got 'svca'. Did you mean 'svcca'"
+    ):
         StreamingCCA().result("svca")
     stream = StreamingCCA()
     stream.update(np.ones((3, 2)), np.ones((3, 4)))

@@ -335,6 +335,7 @@ class _Bootstrap:
     means: NDArray[np.float64]  # of the resamples, ascending
     bias: float
     acceleration: float
+    grain: float  # what rounding may part two equal means by
     student: _Student
     n: int
     method: str = "BCa bootstrap"
@@ -350,7 +351,8 @@ class _Bootstrap:
             return student
         rng = np.random.default_rng(derived_seed(seed, "bootstrap"))
         means = np.sort(values[rng.integers(0, n, (resamples, n))].mean(axis=1))
-        share = _share(means, student.effect)
+        grain = 2 * n * float(np.finfo(np.float64).eps * np.abs(values).max())
+        share = _share(means, student.effect, grain)
         centred = (values - student.effect) / np.abs(values - student.effect).max()
         cubes, squares = float((centred**3).sum()), float((centred**2).sum())
         return cls(
@@ -358,6 +360,7 @@ class _Bootstrap:
             means=means,
             bias=float(stats.norm.ppf(share)),
             acceleration=cubes / (6 * squares**1.5),
+            grain=grain,
             student=student,
             n=n,
         )
@@ -388,15 +391,15 @@ class _Bootstrap:
         """The normal quantile of the level whose interval ends at ``value``: `interval`, solved backwards."""
         from scipy import special
 
-        moved = float(special.ndtri(_share(self.means, value))) - self.bias
+        moved = float(special.ndtri(_share(self.means, value, self.grain))) - self.bias
         stretch = 1 + self.acceleration * moved
         return moved / stretch - self.bias if stretch > 0 else math.copysign(math.inf, moved)
 
 
-def _share(means: NDArray[np.float64], value: float) -> float:
+def _share(means: NDArray[np.float64], value: float, grain: float) -> float:
     """The share of the sorted resamples below ``value``, ties counted half; never 0 or 1, which no count shows."""
     count = len(means)
-    below = (np.searchsorted(means, value, "left") + np.searchsorted(means, value, "right")) / 2
+    below = (np.searchsorted(means, value - grain, "left") + np.searchsorted(means, value + grain, "right")) / 2
     return float(min(max(below / count, 1 / (count + 1)), count / (count + 1)))
 
 
