@@ -13,8 +13,7 @@ from torch import Generator, Tensor
 from wirings.core.budgets import Budget, erk
 from wirings.core.errors import WiringError
 from wirings.core.forms import AnyForm, Block, ConstantFanIn, Form, Unstructured
-from wirings.core.settings import in_range
-from wirings.core.settings import default_of
+from wirings.core.settings import default_of, in_range
 from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.core.wiring import Shapes, Wiring
@@ -100,7 +99,7 @@ class Method(ABC):
         if "begin" in fields:
             said["begin"] = ErdosRenyi(density, budget=budget)
         if "density" in fields:
-            default = default_of(fields["density"])  # a number, or a schedule that ends in one
+            default: Any = default_of(fields["density"])  # a number, or a schedule that ends in one
             said["density"] = dataclasses.replace(default, final=density) if hasattr(default, "final") else density
         if "budget" in fields:
             said["budget"] = budget
@@ -129,7 +128,8 @@ class Method(ABC):
     def remembers(self) -> bool:
         """Whether values outside the backward support stay as they were, to be ranked again, instead of vanishing.
 
-        A dense copy of every sparse weight, so such a method runs masked only. No gradient and no decay reaches them.
+        No gradient reaches them, the optimizer's own weight decay does. It takes a dense copy of every sparse weight,
+        so such a method runs masked only.
         """
         return False
 
