@@ -32,6 +32,7 @@ class MaskedSite:
         self.frozen: Tensor | None = None  # the weights, where scores train
         self.averaged: Tensor | None = None  # running mean of dense gradients, for methods that keep one
         self.lent = False
+        self.remembers = False  # values outside the backward support stay, for methods that rank them again
         self._support: Support | None = None
         self._unused: Tensor | None = None  # ~forward mask, in the parameter's memory format
         self._untrained: Tensor | None = None  # ~backward mask; None where everything trains
@@ -49,6 +50,10 @@ class MaskedSite:
         hook.of_wirings = True  # type: ignore[attr-defined]
         unserializable_hook(hook)  # type: ignore[no-untyped-call]  # deepcopy and pickle leave it out, silently
         self._handle = self.param.register_hook(hook)  # type: ignore[no-untyped-call]
+
+    def remember(self) -> None:
+        """Keep values outside the backward support, instead of ending them there."""
+        self.remembers = True
 
     def end(self) -> None:
         """Give the parameter back."""
@@ -153,6 +158,13 @@ class MaskedSite:
         if penalty is not None and self.param.grad is not None:
             self.param.grad.add_(penalty, alpha=scale)
 
+    def project(self) -> None:
+        """After the optimizer's step: bring the trained tensor back to where the rule wants it."""
+        data = self.param.data
+        projected = self.rule.project(data)
+        if projected is not data:
+            data.copy_(projected)
+
     # ------------------------------------------------------------------ a new support
 
     def install(self, support: Support, state: dict[str, Any] | None, group: dict[str, Any]) -> None:
@@ -165,7 +177,7 @@ class MaskedSite:
             self._end(self._gone(old, support), state, group)
         self._use(support)
         if not self.rule.trains_scores:
-            if support.is_plain:
+            if support.is_plain and not self.remembers:
                 self.aside, self.lent = None, False
             elif self.aside is None:
                 self.aside = self.param.data.clone()
@@ -176,7 +188,7 @@ class MaskedSite:
         if gone is None:
             return
         memory.forget(state, self.param, gone, group)
-        if not self.rule.trains_scores:
+        if not self.rule.trains_scores and not self.remembers:
             self.param.data.masked_fill_(gone, 0)
             if self.aside is not None:
                 self.aside.masked_fill_(gone, 0)

@@ -41,12 +41,15 @@ class Sparsifier:
         self._raw = False
         self._began = False
         rule = method.rule()
-        self._penalises = not rule.trains_scores and rule != Straight()
+        self._penalises = rule != Straight()
+        self._projects = not isinstance(rule, Straight)
         with torch.no_grad():
             if ranks.together():
                 ranks.from_rank_0(site.param.data for site in sites.values())
             for site in sites.values():
                 site.begin(rule, self._rng)
+                if method.remembers():
+                    site.remember()
             self._install(method.start(sites, self._rng))
             self._show()
         self._listen()
@@ -159,6 +162,9 @@ class Sparsifier:
             self._began = self._sit_out = False
             return
         self._began = False
+        if self._projects:
+            for site in self.sites.values():
+                site.project()
         due = self.method.due(self.step)
         if due:
             self._install(self.method.update(self.sites, self.step, self._rng))

@@ -91,7 +91,7 @@ class Scored:
     Args:
         unit: scores live in [0, 1]: drawn from U[0, 1], clamped after each step (Gem-Miner; Sreenivasan et al. 2022).
             Otherwise they begin Kaiming-uniform with ``a = sqrt(5)`` and are free.
-        decay: L2 strength on all scores (the gradient of ``decay / 2 * s**2``).
+        decay: L2 strength on the scores of the backward support (the gradient of ``decay / 2 * s**2``).
     """
 
     unit: bool = False
@@ -113,7 +113,10 @@ class Scored:
         return scores if support.backward.is_full else scores.masked_fill(~support.backward.mask, 0)
 
     def penalty(self, trained: Tensor, support: Support) -> Tensor | None:
-        return self.decay * trained if self.decay else None
+        if not self.decay:
+            return None
+        pull = self.decay * trained
+        return pull if support.backward.is_full else pull.masked_fill(~support.backward.mask, 0)
 
     def project(self, trained: Tensor) -> Tensor:
         return trained.clamp(0, 1) if self.unit else trained

@@ -16,6 +16,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from wirings.attach import Sparsifier, attach
 from wirings.core.settings import from_plain, resolved, to_plain
 from wirings.core.support import Support
+from wirings.core.topology import Topology
 from wirings.core.wiring import Shapes, Wiring
 from wirings.methods.method import Method
 from wirings.testing.checking import must, small_batch, small_network
@@ -196,11 +197,28 @@ def _check_state(trial: _Trial, settled: Method, step: int, counts: Counts | Non
         must(not bool(p[~wiring[name].mask].any()), f"`{name}` must be zero outside its wiring (step {step}).")
         fits = wiring[name].is_full or settled.form.holds(wiring[name])
         must(fits, f"the wiring of `{name}` must have the form {settled.form!r} (step {step}).")
+        _check_trained(trial, settled, name, step)
     if counts is None:
         return
     wanted = counts(step, shapes)
     found = wiring.nnz if isinstance(wanted, int) else wiring.counts
     must(found == wanted, f"there must be {wanted} connections at step {step}. Got {found}.")
+
+
+def _check_trained(trial: _Trial, settled: Method, name: str, step: int) -> None:
+    site, rule = trial.sparse.sites[name], settled.rule()
+    trained = site.weight(on=Topology.full(site.shape))
+    must(
+        torch.equal(rule.project(trained), trained),
+        f"`{name}` must be as the rule's `project` leaves it (step {step}).",
+    )
+    outside = bool(site.weight(on=~site.support.backward).any())
+    if not rule.trains_scores and not site.support.backward.is_full:
+        ends = "stay" if settled.remembers() else "end"
+        must(
+            outside == settled.remembers(),
+            f"values of `{name}` outside the backward support must {ends} (step {step}).",
+        )
 
 
 def _check_equal(main: _Trial, other: _Trial, sentence: str) -> None:
