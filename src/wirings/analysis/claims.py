@@ -195,6 +195,7 @@ def judge(
     """What these values say about the claim, by the table above.
 
     Example:
+        >>> claim = Claim(id="X", sentence="A beats B.", statistic="A - B", threshold=0.0, direction="above", n=5)
         >>> judge(claim, [71.2, 70.8, 71.5, 71.0, 71.1], [69.9, 69.8, 70.3, 70.1, 69.7], scale="reduced").word
         'holds at reduced scale'
 

@@ -107,8 +107,9 @@ def mean_interval(values: Values, level: float = 0.95) -> Interval:
     """The mean of a normal sample with its t interval.
 
     Example:
-        >>> mean_interval([1.0, 2.0, 3.0])
-        Interval(mean=2.0, low=-0.4841..., high=4.4841..., n=3, sd=1.0, level=0.95)
+        >>> found = mean_interval([1.0, 2.0, 3.0])
+        >>> round(found.low, 3), found.mean, round(found.high, 3)
+        (-0.484, 2.0, 4.484)
 
     One value has an infinite interval: it says nothing about the spread.
     """

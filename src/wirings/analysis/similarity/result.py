@@ -19,7 +19,8 @@ class Similarity:
         points: data points used (points with a NaN or an infinity on either side are left out).
         units: units given, dead ones included.
         noise_floor: expected value if either side kept its spectrum but lay at random in the space of points; for CCA
-            and SVCCA this is the expected value for independent Gaussian data of these sizes. Report it too.
+            and SVCCA this is the expected value for independent Gaussian data of these sizes. Report it too. It takes
+            points for independent: where several positions of one image are points, chance gives more than this.
         notes: what was out of the ordinary, in words.
         correlations: canonical correlations in descending order (CCA family only).
     """
