@@ -38,7 +38,7 @@ _SIGNATURES = {
     "compress": "ipiiipp",
     "transpose": "iiippiippp",
     "conv_transpose": "iiippiiiiiippp",
-    "conv_forward": "iippppippi",
+    "conv_forward": "iipppppippi",
     "conv_input": "iiiippppppppi",
     "conv_weight": "iippppppi",
     "to_planes": "ippiiiiiii",

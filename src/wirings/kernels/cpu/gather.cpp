@@ -1,4 +1,7 @@
-// Batches of one to four samples: connections gather from a sample instead of streaming whole panel rows.
+// Batches of one or two samples: connections gather from a sample instead of streaming whole panel rows. (From three on a
+// padded panel of sixteen is faster.)
+#include <type_traits>
+
 #include "common.h"
 #include "vector.h"
 
@@ -15,7 +18,7 @@ void gather_rows(const int64_t* pointer, const C* column, const T* value, const 
         int64_t k = pointer[r], end = pointer[r + 1];
         for (; k + 2 * N <= end; k += 2 * N) {
             Vector<T> v = load(value + k), w = load(value + k + N);
-#pragma GCC unroll 4
+#pragma GCC unroll 2
             for (int s = 0; s < B; s++) {
                 a[s] += v * gather(x + s * columns, column + k);
                 b[s] += w * gather(x + s * columns, column + k + N);
@@ -23,7 +26,7 @@ void gather_rows(const int64_t* pointer, const C* column, const T* value, const 
         }
         for (; k + N <= end; k += N) {
             Vector<T> v = load(value + k);
-#pragma GCC unroll 4
+#pragma GCC unroll 2
             for (int s = 0; s < B; s++) a[s] += v * gather(x + s * columns, column + k);
         }
         for (int s = 0; s < B; s++) {
@@ -56,7 +59,7 @@ void sell_groups(const int64_t* start, const C* column, const T* value, const in
             int32_t k = 0;
             for (; k + 2 <= shortest; k += 2) {
                 int64_t o = int64_t(k) * LANES + h * N;
-#pragma GCC unroll 4
+#pragma GCC unroll 2
                 for (int s = 0; s < B; s++) {
                     a[s] += load(v + o) * gather(x + s * columns, c + o);
                     b[s] += load(v + o + LANES) * gather(x + s * columns, c + o + LANES);
@@ -83,12 +86,7 @@ void sell_groups(const int64_t* start, const C* column, const T* value, const in
 
 template <class F>
 void by_batch(int64_t batch, F&& work) {
-    switch (batch) {
-        case 1: return work(std::integral_constant<int, 1>{});
-        case 2: return work(std::integral_constant<int, 2>{});
-        case 3: return work(std::integral_constant<int, 3>{});
-        default: return work(std::integral_constant<int, 4>{});
-    }
+    batch == 1 ? work(std::integral_constant<int, 1>{}) : work(std::integral_constant<int, 2>{});
 }
 
 }  // namespace
@@ -96,7 +94,7 @@ void by_batch(int64_t batch, F&& work) {
 
 using namespace wirings;
 
-// (batch <= 4, columns) in, (batch, rows) out.
+// (batch <= 2, columns) in, (batch, rows) out.
 API int wirings_gather(int64_t real, int64_t narrow, const int64_t* pointer, const void* column, const void* value, const void* bias,
                        int64_t relu, const void* x, void* y, int64_t batch, int64_t rows, int64_t columns, int64_t threads) {
     return with_types(real, narrow, [&](auto r, auto c) {

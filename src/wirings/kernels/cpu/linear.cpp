@@ -161,6 +161,12 @@ void backward_rows(const Rows<T, C>& a, const T* near, const T* far, T* out, T* 
     });
 }
 
+// The width of the panel that begins where `left` samples are left: no wider than they need.
+inline int64_t fitting(int64_t width, int64_t left) {
+    while (width > LANES && width / 2 >= left) width /= 2;
+    return width;
+}
+
 // Packs features `f` of sixteen-sample strips of the panel that begins at sample `b0`.
 template <class T>
 void pack_features(const T* x, int64_t batch, int64_t features, int64_t b0, int64_t width, Range f, T* panel) {
@@ -251,18 +257,19 @@ API int wirings_forward_panels(int64_t real, int64_t narrow, const int64_t* poin
 // (batch, columns) in, (batch, rows) out.
 API int wirings_forward(int64_t real, int64_t narrow, const int64_t* pointer, const void* column, const void* value,
                         const void* bias, int64_t relu, const void* x, void* y, int64_t batch, int64_t rows, int64_t columns,
-                        int64_t width, int64_t threads) {
+                        int64_t most, int64_t threads) {
     return with_types(real, narrow, [&](auto r, auto c) {
         using T = decltype(r);
         using C = decltype(c);
         Rows<T, C> a{pointer, static_cast<const C*>(column), static_cast<const T*>(value)};
         const T* in = static_cast<const T*>(x);
         T* out = static_cast<T*>(y);
-        Scratch<T> panel(columns * width);
+        Scratch<T> panel(columns * most);
         team(threads, [&](int member, int size) {
             alignas(64) T tile[TILE_ROWS * MAX_WIDTH];
             Range mine = rows_of(pointer, rows, member, size);
-            for (int64_t b = 0; b < batch; b += width) {
+            for (int64_t b = 0; b < batch; b += most) {
+                const int64_t width = fitting(most, batch - b);
                 pack_features<T>(in, batch, columns, b, width, part(columns, member, size, 64), panel);
                 meet();
                 for (int64_t i = mine.first; i < mine.last; i += TILE_ROWS) {
@@ -320,21 +327,22 @@ API int wirings_backward_panels(int64_t real, int64_t narrow, int64_t wide, cons
 // The same on (batch, columns) x, (batch, rows) grad and output, (batch, columns) gx.
 API int wirings_backward(int64_t real, int64_t narrow, int64_t wide, const int64_t* pointer, const void* row,
                          const void* permutation, const void* value, const void* x, const void* grad, const void* output,
-                         void* gx, void* gradient, void* gb, int64_t batch, int64_t rows, int64_t columns, int64_t width,
+                         void* gx, void* gradient, void* gb, int64_t batch, int64_t rows, int64_t columns, int64_t most,
                          int64_t threads) {
     return with_types(real, narrow, [&](auto r, auto c) {
         using T = decltype(r);
         using C = decltype(c);
         const int64_t nnz = pointer[columns];
-        Scratch<T> own_values(nnz), own_gradient(nnz), near(columns * width), far(rows * width);
-        Scratch<T> outputs(output ? rows * width : 0);
+        Scratch<T> own_values(nnz), own_gradient(nnz), near(columns * most), far(rows * most);
+        Scratch<T> outputs(output ? rows * most : 0);
         Rows<T, C> a{pointer, static_cast<const C*>(row), own_values};
         team(threads, [&](int member, int size) {
             alignas(64) T tile[TILE_ROWS * MAX_WIDTH];
             Range mine = rows_of(pointer, columns, member, size), connections{pointer[mine.first], pointer[mine.last]};
             Range features = part(rows, member, size, 64);
             take<T>(static_cast<const T*>(value), permutation, wide, connections, own_values);
-            for (int64_t b = 0; b < batch; b += width) {
+            for (int64_t b = 0; b < batch; b += most) {
+                const int64_t width = fitting(most, batch - b);
                 pack_features<T>(static_cast<const T*>(x), batch, columns, b, width, part(columns, member, size, 64), near);
                 pack_features<T>(static_cast<const T*>(grad), batch, rows, b, width, features, far);
                 if (output) pack_features<T>(static_cast<const T*>(output), batch, rows, b, width, features, outputs);
@@ -380,15 +388,16 @@ API int wirings_sddmm_panels(int64_t real, int64_t narrow, const int64_t* pointe
 // The same with (batch, rows) grad, its ReLU output (optional), (batch, columns) x; gb (optional) out.
 API int wirings_sddmm(int64_t real, int64_t narrow, const int64_t* pointer, const void* column, const void* grad,
                       const void* x, const void* output, void* gradient, void* gb, int64_t batch, int64_t rows,
-                      int64_t columns, int64_t width, int64_t threads) {
+                      int64_t columns, int64_t most, int64_t threads) {
     return with_types(real, narrow, [&](auto r, auto c) {
         using T = decltype(r);
         using C = decltype(c);
-        Scratch<T> near(rows * width), far(columns * width), outputs(output ? rows * width : 0);
+        Scratch<T> near(rows * most), far(columns * most), outputs(output ? rows * most : 0);
         Rows<T, C> a{pointer, static_cast<const C*>(column), nullptr};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, rows, member, size), features = part(rows, member, size, 64);
-            for (int64_t b = 0; b < batch; b += width) {
+            for (int64_t b = 0; b < batch; b += most) {
+                const int64_t width = fitting(most, batch - b);
                 pack_features<T>(static_cast<const T*>(grad), batch, rows, b, width, features, near);
                 pack_features<T>(static_cast<const T*>(x), batch, columns, b, width, part(columns, member, size, 64), far);
                 if (output) pack_features<T>(static_cast<const T*>(output), batch, rows, b, width, features, outputs);

@@ -1,0 +1,79 @@
+"""The inference layout for one or two samples: sixteen rows side by side (SELL-16).
+
+With so few samples there is nothing to stream; each connection gathers one number. Sixteen rows of nearly equal length,
+interleaved, share every vector instruction and need no sum across lanes. Rows are ordered by their number of connections, so
+hardly any lane waits. The values are a copy, so this pays where they do not change between calls.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wirings.kernels import native
+from wirings.kernels.index import SparseIndex, place_dtype
+from wirings.kernels.linear import linear_forward
+
+LANES = 16
+
+
+class Interleaved:
+    """A sparse matrix laid out for `forward` on batches of one or two.
+
+    Example:
+        >>> index = SparseIndex((2, 3), torch.tensor([0, 2, 5]))
+        >>> Interleaved(index, torch.tensor([1.0, 2.0, 3.0])).forward(torch.tensor([[1.0, 10.0, 100.0]]))
+        tensor([[201., 300.]])
+
+    Args:
+        index: connections, shape ``(rows, columns)``.
+        values: ``(nnz,)`` in the order of the index; copied.
+    """
+
+    def __init__(self, index: SparseIndex, values: Tensor) -> None:
+        self.index = index
+        rows = index.shape[0]
+        lengths = index.pointer.diff()
+        order = lengths.argsort(descending=True, stable=True)
+        groups = -(-rows // LANES)
+        # Lanes past the last row repeat its length, read feature 0 times 0, and are never written.
+        last = order[-1:].expand(groups * LANES - rows)
+        padded = lengths[torch.cat((order, last))]
+        steps = padded.view(groups, LANES).amax(1) if groups else padded
+        self.start = torch.zeros(groups + 1, dtype=torch.int64)
+        self.start[1:] = steps.cumsum(0)
+        self.length = padded.to(torch.int32)
+        self.order = torch.cat((order, order.new_full((len(last),), rows))).to(torch.int32)
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(rows)
+        row = index.row
+        step = torch.arange(index.nnz) - index.pointer[row]
+        slot = (self.start[rank[row] // LANES] + step) * LANES + rank[row] % LANES
+        slots = int(self.start[-1]) * LANES
+        self.column = torch.zeros(slots, dtype=torch.int32).index_put((slot,), index.column.int()).to(index.column.dtype)
+        self._slot = slot.to(place_dtype(slots))
+        self.refresh(values)
+
+    def refresh(self, values: Tensor) -> None:
+        """Takes other values for the same connections."""
+        if values.shape != (self.index.nnz,):
+            raise ValueError(f"`values` must have shape ({self.index.nnz},). Got {tuple(values.shape)}.")
+        self._values = values.detach().contiguous()
+        self.value = values.new_zeros(self.column.numel())
+        self.value[self._slot.long()] = self._values
+
+    def forward(self, x: Tensor, *, bias: Tensor | None = None, relu: bool = False) -> Tensor:
+        """``relu(x @ W.T + bias)``; larger batches go to `linear_forward`."""
+        used = native.library()
+        batch, (rows, columns) = x.shape[0], self.index.shape
+        fits = x.dim() == 2 and x.shape[1] == columns and x.dtype == self.value.dtype and x.device.type == "cpu"
+        if used is None or batch not in (1, 2) or not fits or (bias is not None and bias.shape != (rows,)) or x.itemsize < 4:
+            return linear_forward(self.index, self._values, x, bias=bias, relu=relu)
+        x, bias = x.contiguous(), None if bias is None else bias.to(x.dtype).contiguous()
+        y = x.new_empty(batch, rows)
+        used.call(
+            "sell", x.itemsize, self.column.itemsize, self.start.data_ptr(), self.column.data_ptr(), self.value.data_ptr(),
+            self.length.data_ptr(), self.order.data_ptr(), native.pointer(bias), relu, x.data_ptr(), y.data_ptr(), batch,
+            len(self.start) - 1, rows, columns, native.threads(4 * batch * self.index.nnz),
+        )  # fmt: skip
+        return y
