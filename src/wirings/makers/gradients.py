@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from wirings.makers.scoring import Batch, Loss, Masks, leaves, loss_of, state_of, unwrapped
+from wirings.makers.scoring import Batch, Loss, Masks, keys_of, leaves, loss_of, state_of, unwrapped
 
 Norms = Literal["train", "eval"]
 
@@ -34,7 +34,9 @@ class Problem:
 
     def state(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All tensors of the model, with ``values`` in their places."""
-        return state_of(unwrapped(self.model)) | dict(values)
+        inner = unwrapped(self.model)
+        keys = keys_of(inner)
+        return state_of(inner) | {keys[name]: value for name, value in values.items()}
 
     def masked(self, masks: Masks | None) -> dict[str, Tensor]:
         """Leaves with the weights' values where the masks are true, and zeros elsewhere."""

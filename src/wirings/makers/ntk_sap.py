@@ -23,6 +23,7 @@ from wirings.makers.scoring import (
     Scored,
     Where,
     call,
+    keys_of,
     prune,
     shapes_of,
     state_of,
@@ -107,10 +108,10 @@ def ntk_sap_scores(
 ) -> dict[str, Tensor]:
     """``|d/dm sum |f(x; m w) - f(x; m (w + shift))|²|`` at the given masks."""
     inner = unwrapped(model)
-    state = state_of(inner)
+    state, keys = state_of(inner), keys_of(inner)
     soft = {name: masks[name].to(w.device, w.dtype).requires_grad_() for name, w in weights.items()}
-    here = call(inner, state | {name: m * weights[name] for name, m in soft.items()}, inputs)
-    there = call(inner, state | {name: m * (weights[name] + shifts[name]) for name, m in soft.items()}, inputs)
+    here = call(inner, state | {keys[name]: m * weights[name] for name, m in soft.items()}, inputs)
+    there = call(inner, state | {keys[name]: m * (weights[name] + shifts[name]) for name, m in soft.items()}, inputs)
     change = (here - there).double().square().sum()
     found = torch.autograd.grad(change, list(soft.values()), allow_unused=True)
     return {

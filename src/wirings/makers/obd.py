@@ -99,7 +99,7 @@ def obd_scores(
 
 
 def _exactly(problem: Problem, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sum over samples and classes c of ``(J' s_c)²``, where the ``s_c`` are the columns of the output Hessian's root."""
+    """The sum over samples and classes c of ``(J' s_c)²``; the ``s_c`` are the columns of the output Hessian's root."""
     sums = {name: torch.zeros_like(value, dtype=torch.float64) for name, value in values.items()}
     for batch in problem.batches:
         answer = call(unwrapped(problem.model), problem.state(values), _inputs(batch)).flatten(0, -2)

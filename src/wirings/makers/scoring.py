@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from wirings.core.budgets import AnyBudget, Budget, check_density, uniform
 from wirings.core.errors import WiringError
 from wirings.core.forms import AnyForm, Form, Unstructured
-from wirings.core.names import matches
+from wirings.core.names import bare, matches
 from wirings.core.select import top_mask
 from wirings.core.topology import Topology
 from wirings.core.wiring import Shapes, Wiring
@@ -218,7 +218,8 @@ def _kept(scores: Scores, share: float, among: Masks, scope: Scope, budget: Budg
     else:
         candidates = {name: scores[name][mask] for name, mask in among.items()}
         k = round(share * sum(mask.numel() for mask in among.values()))
-        chosen = top_mask(torch.cat(list(candidates.values())), k).split([c.numel() for c in candidates.values()])
+        sizes = [c.numel() for c in candidates.values()]
+        chosen = torch.split(top_mask(torch.cat(list(candidates.values())), k), sizes)
         if isinstance(form, Unstructured):
             return {name: _narrowed(among[name], c) for name, c in zip(among, chosen, strict=True)}
         counts = {name: int(c.sum()) for name, c in zip(among, chosen, strict=True)}
@@ -340,6 +341,12 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
     return state | {name: b.detach().clone() for name, b in model.named_buffers()}
 
 
+def keys_of(model: nn.Module) -> dict[str, str]:
+    """Bare name -> the name under which :func:`state_of` holds that parameter; several for a tied one."""
+    first = {id(p): name for name, p in model.named_parameters()}
+    return {bare(name): first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
+
+
 def leaves(weights: Mapping[str, Tensor], masks: Masks | None = None) -> dict[str, Tensor]:
     """Masked copies of the weights that gradients are taken of."""
     found = {}
@@ -390,24 +397,23 @@ def loss_of(
             raise WiringError("A temperature needs logits and targets: pass `loss`, or batches (inputs, targets).")
         answer = call(model, state, batch)
         return loss(answer / temperature, batch["labels"].to(answer.device))
-    inputs, targets = batch
-    answer = call(model, state, inputs)
-    return (loss or F.cross_entropy)(answer / temperature, targets.to(answer.device))
+    answer = call(model, state, batch[0])
+    return (loss or F.cross_entropy)(answer / temperature, batch[1].to(answer.device))
 
 
 def as_batches(batch_or_batches: Batch | Iterable[Batch], owner: str) -> list[Batch]:
     """One batch, or several, as a list."""
-    given = batch_or_batches
+    given: Any = batch_or_batches  # Any: told apart below
     if isinstance(given, Mapping):
         return [given]
-    if isinstance(given, (tuple, list)) and len(given) == 2 and all(isinstance(part, Tensor) for part in given):
-        return [(given[0], given[1])]  # type: ignore[list-item]  # both were just seen to be tensors
     if isinstance(given, Tensor):
         raise TypeError(f"`batch` of `{owner}` must be (inputs, targets). Got a tensor alone.")
+    if isinstance(given, (tuple, list)) and len(given) == 2 and all(isinstance(part, Tensor) for part in given):
+        return [(given[0], given[1])]
     found = list(given)
     if not found:
         raise ValueError(f"`batch` of `{owner}` must hold at least one batch. Got none.")
-    return [batch if isinstance(batch, Mapping) else (batch[0], batch[1]) for batch in found]  # type: ignore[misc]
+    return [batch if isinstance(batch, Mapping) else (batch[0], batch[1]) for batch in found]
 
 
 def width_of_logits(model: nn.Module, shape: Sequence[int]) -> int:

@@ -26,6 +26,7 @@ from wirings.makers.scoring import (
     Scope,
     Scored,
     Where,
+    keys_of,
     listed,
     logits,
     prune,
@@ -124,8 +125,7 @@ class Flow:
         if isinstance(shape, (int, str)) or not all(isinstance(n, int) and n >= 1 for n in shape):
             raise ValueError(f"`shape` of `synflow` must be the sizes of an input, like (1, 3, 32, 32). Got {shape!r}.")
         self.model, self.shape = unwrapped(model), tuple(shape)
-        keys = {id(p): name for name, p in self.model.named_parameters()}
-        self.keys = {name: keys[id(p)] for name, p in weights.items()}  # bare name -> name within the model
+        self.keys = {name: key for name, key in keys_of(self.model).items() if name in weights}
         tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
         self.absolute = {name: _absolute(t.detach()) for name, t in tensors}
         self.device = next(iter(weights.values())).device
@@ -140,9 +140,7 @@ class Flow:
         total = self.forward({self.keys[name]: leaf for name, leaf in leaves.items()})
         self.total = total.item()
         if not total.isfinite():
-            raise ValueError(
-                "`synflow` cannot score this model: its flow is not finite in float64. Rescale its weights."
-            )
+            raise ValueError("`synflow` cannot score this model: its flow overflows float64. Rescale its weights.")
         gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         found = {}
         for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
