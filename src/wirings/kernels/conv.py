@@ -142,7 +142,8 @@ def conv_forward(
 ) -> Tensor:
     """A sparse convolution on ``(batch, channels, height, width)``; the result has the input's memory format."""
     if not _compiled(x):
-        _check_images(index, x.shape)
+        _, _, height, width = _check_images(index, x.shape)
+        index.output_size(height, width)
         _check_alike("values", values, (index.nnz,), x)
         _check_bias(bias, index, x)
         return reference.conv(index.dense(values), x, index.stride, index.padding, index.groups, bias, relu)
@@ -239,21 +240,21 @@ def conv_planes_backward(
         )
         return found._replace(x=_planes(found.x, batch, x.halo) if isinstance(found.x, Tensor) else None)
     grad, gb = _masked(used, grad, output, need_bias)
-    x = with_halo(x, index.padding) if x.halo < index.padding else x
+    padded = with_halo(x, index.padding) if x.halo < index.padding else x
     halo = index.gradient_halo(height, width) if need_x else 0
     grad = with_halo(grad, halo) if grad.halo < halo else grad
-    geometry, values = _geometry(index, x, grad), values.contiguous()
+    values = values.contiguous()
     team = native.threads(index.nnz * shape[2] * shape[3] * x.data.shape[0] * LANES)
     gradient, gx = values.new_empty(index.nnz), None
     used.call(
-        "conv_weight", values.itemsize, index.column.itemsize, geometry, index.pointer.data_ptr(), index.column.data_ptr(),
-        x.data.data_ptr(), grad.data.data_ptr(), gradient.data_ptr(), team,
+        "conv_weight", values.itemsize, index.column.itemsize, _geometry(index, padded, grad), index.pointer.data_ptr(),
+        index.column.data_ptr(), padded.data.data_ptr(), grad.data.data_ptr(), gradient.data_ptr(), team,
     )  # fmt: skip
     if need_x:
         turned, gx = index.by_input, replace(x, data=torch.empty_like(x.data))
         used.call(
-            "conv_input", values.itemsize, index.column.itemsize, turned.row.itemsize, turned.place.itemsize, geometry,
-            turned.pointer.data_ptr(), turned.row.data_ptr(), turned.place.data_ptr(), index.column.data_ptr(),
+            "conv_input", values.itemsize, index.column.itemsize, turned.row.itemsize, turned.place.itemsize,
+            _geometry(index, x, grad), turned.pointer.data_ptr(), turned.row.data_ptr(), turned.place.data_ptr(), index.column.data_ptr(),
             values.data_ptr(), grad.data.data_ptr(), gx.data.data_ptr(), team,
         )  # fmt: skip
     return ConvGradients(gx, gradient, gb)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from wirings.kernels import available, describe, isa, native
+
+SOURCES = Path(native.__file__).parent / "cpu"
+
+
+def test_every_signature_is_that_of_the_source():
+    kinds = {"int64_t": "i", "double": "d"}
+    found = {}
+    for source in SOURCES.glob("*.cpp"):
+        for name, arguments in re.findall(r"^API \w+ wirings_(\w+)\(([^)]*)\)", source.read_text(), re.MULTILINE):
+            if arguments:
+                found[name] = "".join("p" if "*" in a else kinds[a.split()[0]] for a in arguments.split(","))
+    assert native._SIGNATURES == found
+
+
+def test_a_build_can_be_asked_for(build):
+    assert available()
+    assert isa() == build
+    assert f"compiled kernels for {build}" in describe()
+
+
+def test_plain_torch_can_be_asked_for():
+    with native.using("torch"):
+        assert not available()
+        assert isa() == "torch"
+        assert describe().startswith("pure-torch kernels")
+
+
+def test_the_best_build_is_taken_unless_told_otherwise(build):
+    program = "from wirings.kernels import isa; print(isa())"
+    for wish, wanted in (("", native.installed()[-1]), ("generic", "generic"), ("torch", "torch")):
+        if build != "generic":  # once is enough
+            return
+        run = subprocess.run([sys.executable, "-c", program], env=_environment(wish), capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == wanted
+
+
+def test_a_build_that_is_not_here_is_refused():
+    with pytest.raises(ValueError, match="`WIRINGS_ISA` must be one of generic, avx2, avx512, torch. Got 'sse9'"), native.using("sse9"):
+        pass
+
+
+def test_one_pool_of_threads(build):
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("no /proc on this system")
+    torch.ones(2)
+    pools = {line.split()[-1] for line in maps.read_text().splitlines() if re.search(r"lib(g|i|)omp", line)}
+    assert len(pools) <= 1
+
+
+def test_small_work_stays_on_one_thread():
+    assert native.threads(1000) == 1
+    assert native.threads(10**9) == torch.get_num_threads()
+
+
+def _environment(wish: str) -> dict[str, str]:
+    import os
+
+    return {**os.environ, "WIRINGS_ISA": wish, "PYTHONPATH": str(Path(native.__file__).parents[2])}
