@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from wirings.attach.masked import MaskedSite
+from wirings.attach.masked import MaskedSite, site_of
 from wirings.attach.sparsifier import Sparsifier
 from wirings.core.errors import WiringError
 from wirings.core.names import bare
@@ -66,6 +67,7 @@ def attach(
         raise TypeError(f"`method` of `attach` must be a method such as RigL() or Static(begin=...). Got {method!r}.")
     weights = _chosen(model, where)
     _check_held(weights, optimizer)
+    _check_decay(weights, optimizer)
     sites = {name: MaskedSite(name, weight) for name, weight in weights.items()}
     sparse = Sparsifier(optimizer, resolved(method, steps), sites, seed)
     _log.info("%s", _sentence(sparse.wiring))
@@ -82,16 +84,11 @@ def _innermost(optimizer: Optimizer) -> Optimizer:
 
 
 def _chosen(model: nn.Module, where: Where) -> dict[str, nn.Parameter]:
-    """Weight name -> parameter, in the model's order; frozen ones stay dense."""
+    """Weight name -> parameter, in the model's order; by default frozen ones stay dense."""
     if callable(where):
         weights = {bare(name): weight for name, weight in where(model).items() if weight.requires_grad}
     else:
-        named = {bare(name): weight for name, weight in model.named_parameters()}
-        wanted = [bare(name) for name in where]
-        for name in wanted:
-            if name not in named:
-                raise WiringError(f"`where` of `attach` names `{name}`, which the model does not have.")
-        weights = {name: weight for name, weight in named.items() if name in set(wanted)}
+        weights = _named(model, where)
     if not weights:
         raise WiringError(
             "`attach` found no weight that could be sparse: no linear or convolutional layer that trains."
@@ -100,7 +97,22 @@ def _chosen(model: nn.Module, where: Where) -> dict[str, nn.Parameter]:
         if not weight.is_floating_point() or weight.layout != torch.strided or type(weight.data) is not torch.Tensor:
             what = f"a {type(weight.data).__name__} of {weight.dtype}, {weight.layout}"
             raise WiringError(f"`{name}` must be a plain floating-point tensor to be sparse. Got {what}.")
+        if not weight.requires_grad:
+            raise WiringError(f"`{name}` must train to be sparse. It is frozen; leave it out of `where`.")
     return weights
+
+
+def _named(model: nn.Module, where: Iterable[str]) -> dict[str, nn.Parameter]:
+    """The weights that a user named; one that has several names (tied) once, under the first."""
+    if isinstance(where, str):
+        raise TypeError(f"`where` of `attach` must be a sequence of names. Got the string {where!r}.")
+    named = {bare(name): weight for name, weight in model.named_parameters(remove_duplicate=False)}
+    wanted = [bare(name) for name in where]
+    for name in wanted:
+        if name not in named:
+            raise WiringError(f"`where` of `attach` names `{name}`, which the model does not have.")
+    ids = {id(named[name]) for name in wanted}
+    return {bare(name): weight for name, weight in model.named_parameters() if id(weight) in ids}
 
 
 def _check_held(weights: Mapping[str, nn.Parameter], optimizer: Optimizer) -> None:
@@ -111,9 +123,19 @@ def _check_held(weights: Mapping[str, nn.Parameter], optimizer: Optimizer) -> No
                 f"`{name}` must be in the optimizer once. Got {held.count(id(weight))} times; "
                 "attach with its own optimizer, or leave it out with `where`."
             )
-        for hook in (weight._backward_hooks or {}).values():
-            if getattr(hook, "of_wirings", False):
-                raise WiringError(f"`{name}` has a method attached already; call `detach()` on that one first.")
+        if site_of(weight) is not None:
+            raise WiringError(f"`{name}` has a method attached already; call `detach()` on that one first.")
+
+
+def _check_decay(weights: Mapping[str, nn.Parameter], optimizer: Optimizer) -> None:
+    """Grouping by ``p.ndim < 2`` spares what looks like a bias; a sparse weight among the spared is rarely meant."""
+    decay = {id(p): group.get("weight_decay", 0) for group in optimizer.param_groups for p in group["params"]}
+    spared = [name for name, weight in weights.items() if not decay[id(weight)]]
+    if any(decay.values()) and spared:
+        warnings.warn(
+            f"`{spared[0]}` has no weight decay, but other parameters have; group them with wirings.param_groups.",
+            stacklevel=3,
+        )
 
 
 def _sentence(wiring: Wiring) -> str:

@@ -11,6 +11,8 @@ from torch import Tensor
 from wirings.core.errors import WiringError
 from wirings.core.wiring import Wiring
 
+_ODD = 0x9E3779B97F4A7C15 - (1 << 64)  # an odd constant that fits int64; sums wrap around, as a hash wants
+
 
 def together() -> bool:
     """Whether this process trains in a group."""
@@ -27,7 +29,7 @@ def from_rank_0(tensors: Iterable[Tensor]) -> None:
 
 
 def averaged(tensors: Iterable[Tensor]) -> None:
-    """Replace tensors by their mean over the ranks; a no-op where they are equal already."""
+    """Replace tensors by their mean over the ranks; DDP has made them equal already, other loops may not."""
     for tensor in tensors:
         whole = tensor.contiguous()
         dist.all_reduce(whole)
@@ -38,19 +40,15 @@ def averaged(tensors: Iterable[Tensor]) -> None:
 
 def check_same(wiring: Wiring, step: int) -> None:
     """Refuse to go on where ranks hold different wirings."""
-    odd = 0x9E3779B97F4A7C15 - (
-        1 << 64
-    )  # an odd constant that fits int64; sums wrap around, which is what a hash wants
-    device = next(iter(wiring.values())).device
-    digest = torch.zeros(1, dtype=torch.int64, device=device)
+    digest = torch.zeros(1, dtype=torch.int64, device=next(iter(wiring.values())).device)
     for topology in wiring.values():
-        mixed = (topology.index + 1) * odd
-        digest = digest * 31 + (mixed ^ (mixed >> 29)).sum()
+        mixed = (topology.index + 1) * _ODD
+        digest = digest * 31 + (mixed ^ (mixed >> 29)).sum().to(digest.device)
     low, high = digest.clone(), digest.clone()
     dist.all_reduce(low, op=dist.ReduceOp.MIN)
     dist.all_reduce(high, op=dist.ReduceOp.MAX)
     if not torch.equal(low, high):
         raise WiringError(
-            f"The ranks hold different wirings after step {step}. Their gradients differ: "
-            "wrap the model in DistributedDataParallel, or average the gradients before the step."
+            f"The ranks hold different wirings after step {step}. Attach with the same seed on every rank, and wrap "
+            "the model in DistributedDataParallel, or average the gradients before the step."
         )

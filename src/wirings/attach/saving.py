@@ -43,24 +43,27 @@ def from_saved(saved: Mapping[str, Any], method: str, rng: Generator, sites: Map
             odd = sorted(saved["sites"].keys() ^ sites.keys())[0]
             raise WiringError(f"The saved state and the network disagree about `{odd}`.")
         supports = {name: _support(name, entry, sites[name]) for name, entry in saved["sites"].items()}
-        step, state = int(saved["step"]), saved["rng"]
+        step, state = int(saved["step"]), saved["rng"].cpu()
+        Generator().set_state(state)
     except WiringError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise WiringError(f"This is not the saved state of a sparsifier: {error!r}.") from error
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise WiringError(f"This is not the saved state of a sparsifier, or it is damaged: {error!r}.") from error
     for name, entry in saved["sites"].items():
         sites[name].restore(supports[name], **{key: entry.get(key) for key in _KEPT})
-    rng.set_state(state.cpu())
+    rng.set_state(state)
     return step
 
 
 def _support(name: str, entry: Mapping[str, Any], site: MaskedSite) -> Support:
     forward = _decoded(entry["forward"])
     support = Support(forward, _decoded(entry["backward"])) if "backward" in entry else Support.both(forward)
-    shapes = [forward.shape, support.backward.shape, *(tuple(entry[key].shape) for key in _KEPT if key in entry)]
-    for shape in shapes:
+    kept = {key: entry[key] for key in _KEPT if key in entry}
+    for shape in (forward.shape, *(tuple(tensor.shape) for tensor in kept.values())):
         if shape != site.shape:
             raise WiringError(f"The saved `{name}` has shape {shape}, but the network's has {site.shape}.")
+    if ("frozen" in kept) != (site.frozen is not None) or ("aside" not in kept and not support.is_plain):
+        raise WiringError(f"The saved state of `{name}` is damaged: it lacks the values that its method trains.")
     return support
 
 

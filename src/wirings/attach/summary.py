@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from wirings.attach.masked import site_of
 from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
 from wirings.makers.prunable import left_dense, prunable
@@ -63,7 +64,9 @@ class Summary:
 
 
 def summary(model: nn.Module) -> Summary:
-    """Look at a network as it is now: what is exactly zero counts as not connected.
+    """Look at a network as it is now, with a method attached or not.
+
+    Where none is, a weight that is exactly zero counts as not connected.
 
     Example:
         >>> print(summary(nn.Linear(3, 2, bias=False)))
@@ -72,11 +75,13 @@ def summary(model: nn.Module) -> Summary:
         all                 6 of 6  100.00%
 
     Args:
-        model: any module, with a method attached or not.
+        model: any module.
     """
     rows, topologies = [], {}
     for name, weight in prunable(model).items():
-        topology = topologies[name] = Topology.of((weight.detach() != 0).cpu())
+        site = site_of(weight)
+        topology = Topology.of(weight.detach() != 0) if site is None else site.support.forward
+        topologies[name] = topology
         degrees = topology.in_degrees
         low, high = (int(degrees.min()), int(degrees.max())) if degrees.numel() else (0, 0)
         dead = int((degrees == 0).sum())
