@@ -101,8 +101,12 @@ def test_planes_agree_whatever_their_halo_and_keep_it_zero(any_build, stride, ha
 def test_layouts_convert_there_and_back(any_build):
     for batch, channels, size in ((1, 1, (1, 1)), (13, 3, (5, 7)), (33, 18, (4, 16))):
         x = torch.randn(batch, channels, *size)
-        for given in (x, x.contiguous(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().transpose(2, 3)):
-            planes = to_planes(given, halo=2)
+        for image in (
+            x,
+            x.contiguous(memory_format=torch.channels_last),
+            x.transpose(2, 3).contiguous().transpose(2, 3),
+        ):
+            planes = to_planes(image, halo=2)
             assert planes.shape == x.shape
             assert torch.equal(from_planes(planes), x)
             assert torch.equal(from_planes(planes, channels_last=True), x)
@@ -151,7 +155,7 @@ def test_what_does_not_fit_is_refused(any_build):
         conv_forward(index, values[1:], x)
     with pytest.raises(TypeError, match=r"`bias` must be torch.float64 on cpu"):
         conv_forward(index, values, x, bias=bias.float())
-    with pytest.raises(ValueError, match="5 samples need 1 panels of 16. Got 2"):
+    with pytest.raises(ValueError, match=r"5 samples need 1 panels of 16\. Got 2"):
         Planes(torch.zeros(2, 3, 4, 4, 16), 5, 0)
     with pytest.raises(ValueError, match="`data` of `Planes` must be contiguous"):
         Planes(torch.zeros(1, 3, 4, 4, 8), 5, 0)

@@ -5,8 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wirings.kernels import ConvIndex, SparseIndex
-from wirings.kernels import native
+from wirings.kernels import ConvIndex, SparseIndex, native
 
 
 def test_rows_are_compressed_and_columns_ascend(any_build):
@@ -31,7 +30,12 @@ def test_the_transpose_says_where_each_connection_was(any_build):
 
 
 @settings(max_examples=30, deadline=None)
-@given(rows=st.integers(0, 40), columns=st.integers(0, 40), density=st.sampled_from([0.0, 0.05, 0.5, 1.0]), seed=st.integers(0, 999))
+@given(
+    rows=st.integers(0, 40),
+    columns=st.integers(0, 40),
+    density=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
+    seed=st.integers(0, 999),
+)
 def test_every_build_makes_the_same_index(rows, columns, density, seed):
     generator = torch.Generator().manual_seed(seed)
     flat = (torch.rand(rows * columns, generator=generator) < density).nonzero().flatten()
@@ -97,7 +101,7 @@ def test_impossible_shapes_are_refused():
     for shape in ((-1, 3), (2**31, 1), (1, 2, 3)):
         with pytest.raises(ValueError, match=r"`shape` of `SparseIndex` must be two numbers in \[0, 2147483647\]"):
             SparseIndex(shape, nothing)
-    with pytest.raises(ValueError, match="`stride` of `ConvIndex` must be 1 or 2. Got 3"):
+    with pytest.raises(ValueError, match=r"`stride` of `ConvIndex` must be 1 or 2\. Got 3"):
         ConvIndex((1, 1, 1, 1), nothing, stride=3)
     with pytest.raises(ValueError, match="no convolution has a weight"):
         ConvIndex((3, 1, 1, 1), nothing, groups=2)

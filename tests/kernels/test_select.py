@@ -27,7 +27,9 @@ def test_ties_go_to_the_lower_index(any_build):
 @given(
     # few distinct values make many ties, wide ones reach every radix digit
     scores=st.one_of(
-        st.lists(st.sampled_from([-2.0, -1.0, -0.0, 0.0, 1.0, 2.0, float("inf"), float("-inf")]), min_size=1, max_size=80),
+        st.lists(
+            st.sampled_from([-2.0, -1.0, -0.0, 0.0, 1.0, 2.0, float("inf"), float("-inf")]), min_size=1, max_size=80
+        ),
         st.lists(st.floats(allow_nan=False, width=32), min_size=1, max_size=80),
     ),
     share=st.floats(0, 1),
@@ -90,7 +92,9 @@ def test_the_strongest_gradient_is_that_of_the_dense_gradient(any_build, rows, c
 
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: (
-        torch.randint(-2, 3, shape, generator=generator).double() if ties else torch.randn(shape, generator=generator, dtype=torch.float64)
+        torch.randint(-2, 3, shape, generator=generator).double()
+        if ties
+        else torch.randn(shape, generator=generator, dtype=torch.float64)
     )
     grad, x = draw(5, rows), draw(5, columns)
     skip = (torch.rand(rows * columns, generator=generator) < kept).nonzero().flatten()

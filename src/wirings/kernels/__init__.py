@@ -1,13 +1,14 @@
 """Sparse kernels: compiled C++ for the CPU where it was built, plain torch everywhere else.
 
-The functions take tensors and an index and return tensors; they know nothing of modules or autograd. `native.describe()`
-says what runs here.
+The functions take tensors and an index and return tensors; they know nothing of modules or autograd. `describe()` says
+what runs here.
 """
 
 from wirings.kernels.conv import (
     ConvGradients,
     ConvIndex,
     Planes,
+    PlanesGradients,
     conv_backward,
     conv_forward,
     conv_planes_backward,
@@ -38,6 +39,7 @@ __all__ = [
     "Interleaved",
     "LinearGradients",
     "Planes",
+    "PlanesGradients",
     "SparseIndex",
     "Transposed",
     "available",

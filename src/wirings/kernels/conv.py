@@ -1,8 +1,9 @@
 """Sparse convolutions: forward, input gradient and weight gradient on plain tensors and on planes.
 
-Sixteen samples lie side by side in *planes* ``(panel, channel, height + 2 halo, width + 2 halo, 16)`` whose halo is zero, so
-that a connection is one address shift and no input is ever unfolded. Kernels of any size, stride 1 or 2, any padding, groups
-up to depthwise; no dilation. As with panels, lanes past the batch hold anything finite in activations and zero in gradients.
+Sixteen samples lie side by side in *planes* ``(panel, channel, height + 2 halo, width + 2 halo, 16)`` whose halo is
+zero, so that a connection is one address shift and no input is ever unfolded. Kernels of any size, stride 1 or 2, any
+padding, groups up to depthwise; no dilation. As with panels, lanes past the batch hold anything finite in activations
+and zero in gradients.
 """
 
 from __future__ import annotations
@@ -24,9 +25,17 @@ _MOST_ELEMENTS = 2**31 - 1  # of one panel: shifts are int32
 
 
 class ConvGradients(NamedTuple):
-    """What a sparse convolution sends back; ``None`` where it was not asked for. ``x`` is as the input was."""
+    """What a sparse convolution sends back; ``None`` where it was not asked for."""
 
-    x: Tensor | Planes | None
+    x: Tensor | None
+    values: Tensor
+    bias: Tensor | None
+
+
+class PlanesGradients(NamedTuple):
+    """The same in planes."""
+
+    x: Planes | None
     values: Tensor
     bias: Tensor | None
 
@@ -48,7 +57,10 @@ class Planes:
     def __post_init__(self) -> None:
         d, h = self.data, self.halo
         if d.dim() != 5 or d.shape[4] != LANES or d.shape[2] < 2 * h or d.shape[3] < 2 * h or not d.is_contiguous():
-            raise ValueError(f"`data` of `Planes` must be contiguous (panels, channels, height, width, 16). Got {tuple(d.shape)}.")
+            shape = tuple(d.shape)
+            raise ValueError(
+                f"`data` of `Planes` must be contiguous (panels, channels, height, width, 16). Got {shape}."
+            )
         if d.shape[0] != -(-self.batch // LANES) or h < 0:
             raise ValueError(f"{self.batch} samples need {-(-self.batch // LANES)} panels of 16. Got {d.shape[0]}.")
 
@@ -92,24 +104,27 @@ class ConvIndex(SparseIndex):
 
     @cached_property
     def by_input(self) -> Transposed:
-        """Connections sorted by input channel and, for stride 2, by the parities of their tap (compiled kernels only)."""
+        """Connections by input channel and, for stride 2, by the parities of their tap (compiled kernels only)."""
         used = native.library()
         assert used is not None
         pointer = torch.empty(self.in_channels * self.stride**2 + 1, dtype=torch.int64)
         row = torch.empty(self.nnz, dtype=index_dtype(self.shape[0]))
         place = torch.empty(self.nnz, dtype=place_dtype(self.nnz))
         used.call(
-            "conv_transpose", self.column.itemsize, row.itemsize, place.itemsize, self.pointer.data_ptr(), self.column.data_ptr(),
-            self.shape[0], self.in_channels, self.groups, *self.kernel, self.stride, pointer.data_ptr(), row.data_ptr(),
-            place.data_ptr(),
+            "conv_transpose", self.column.itemsize, row.itemsize, place.itemsize, self.pointer,
+            self.column, self.shape[0], self.in_channels, self.groups, *self.kernel, self.stride, pointer,
+            row, place,
         )  # fmt: skip
         return Transposed(pointer, row, place)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the output."""
-        sizes = [(n + 2 * self.padding - k) // self.stride + 1 for n, k in zip((height, width), self.kernel, strict=True)]
+        sizes = [
+            (n + 2 * self.padding - k) // self.stride + 1 for n, k in zip((height, width), self.kernel, strict=True)
+        ]
         if min(sizes) < 1:
-            raise ValueError(f"images of {height} x {width} are too small for a kernel of {self.kernel} and padding {self.padding}.")
+            kernel = f"a kernel of {self.kernel} and padding {self.padding}"
+            raise ValueError(f"images of {height} x {width} are too small for {kernel}.")
         return sizes[0], sizes[1]
 
     def gradient_halo(self, height: int, width: int) -> int:
@@ -185,12 +200,18 @@ def conv_backward(
         need_x=need_x,
         need_bias=need_bias,
     )
-    gx = found.x
-    return found._replace(x=from_planes(gx, channels_last=_is_channels_last(x)) if isinstance(gx, Planes) else None)
+    gx = None if found.x is None else from_planes(found.x, channels_last=_is_channels_last(x))
+    return ConvGradients(gx, found.values, found.bias)
 
 
 def conv_planes_forward(
-    index: ConvIndex, values: Tensor, x: Planes, *, bias: Tensor | None = None, relu: bool = False, halo: int | None = None
+    index: ConvIndex,
+    values: Tensor,
+    x: Planes,
+    *,
+    bias: Tensor | None = None,
+    relu: bool = False,
+    halo: int | None = None,
 ) -> Planes:
     """`conv_forward` from planes to planes; the result's halo is the input's unless told otherwise."""
     batch, _, height, width = _check_images(index, x.shape)
@@ -200,15 +221,15 @@ def conv_planes_forward(
     halo = x.halo if halo is None else halo
     used = _library(x.data)
     if used is None:
-        y = reference.conv(index.dense(values), _plain(x), index.stride, index.padding, index.groups, bias, relu)
-        return _planes(y, batch, halo)
+        plain = reference.conv(index.dense(values), _plain(x), index.stride, index.padding, index.groups, bias, relu)
+        return _planes(plain, batch, halo)
     x = with_halo(x, index.padding) if x.halo < index.padding else x
     out = x.data.new_empty(x.data.shape[0], index.shape[0], out_height + 2 * halo, out_width + 2 * halo, LANES)
     y = Planes(out, batch, halo)
     values, bias = values.contiguous(), None if bias is None else bias.contiguous()
     used.call(
-        "conv_forward", out.itemsize, index.column.itemsize, _geometry(index, x, y), index.pointer.data_ptr(),
-        index.column.data_ptr(), values.data_ptr(), native.pointer(bias), relu, x.data.data_ptr(), out.data_ptr(),
+        "conv_forward", out.itemsize, index.column.itemsize, _geometry(index, x, y), index.pointer,
+        index.column, values, bias, relu, x.data, out,
         native.threads(index.nnz * out_height * out_width * out.shape[0] * LANES),
     )  # fmt: skip
     return y
@@ -223,8 +244,11 @@ def conv_planes_backward(
     output: Planes | None = None,
     need_x: bool = True,
     need_bias: bool = False,
-) -> ConvGradients:
-    """Gradients of `conv_planes_forward`; lanes of ``grad`` past the batch must be zero. ``x``'s halo is the input's."""
+) -> PlanesGradients:
+    """Gradients of `conv_planes_forward`; lanes of ``grad`` past the batch must be zero.
+
+    The input's gradient has the input's halo.
+    """
     batch, _, height, width = _check_images(index, x.shape)
     shape = (batch, index.shape[0], *index.output_size(height, width))
     _check_alike("values", values, (index.nnz,), x.data)
@@ -235,10 +259,9 @@ def conv_planes_backward(
             _check_alike(name, planes.data, tuple(planes.data.shape), x.data)
     used = _library(x.data)
     if used is None:
-        found = conv_backward(
-            index, values, _plain(x), _plain(grad), output=None if output is None else _plain(output), need_x=need_x, need_bias=need_bias
-        )
-        return found._replace(x=_planes(found.x, batch, x.halo) if isinstance(found.x, Tensor) else None)
+        plain = None if output is None else _plain(output)
+        found = conv_backward(index, values, _plain(x), _plain(grad), output=plain, need_x=need_x, need_bias=need_bias)
+        return PlanesGradients(None if found.x is None else _planes(found.x, batch, x.halo), found.values, found.bias)
     grad, gb = _masked(used, grad, output, need_bias)
     padded = with_halo(x, index.padding) if x.halo < index.padding else x
     halo = index.gradient_halo(height, width) if need_x else 0
@@ -247,23 +270,24 @@ def conv_planes_backward(
     team = native.threads(index.nnz * shape[2] * shape[3] * x.data.shape[0] * LANES)
     gradient, gx = values.new_empty(index.nnz), None
     used.call(
-        "conv_weight", values.itemsize, index.column.itemsize, _geometry(index, padded, grad), index.pointer.data_ptr(),
-        index.column.data_ptr(), padded.data.data_ptr(), grad.data.data_ptr(), gradient.data_ptr(), team,
+        "conv_weight", values.itemsize, index.column.itemsize, _geometry(index, padded, grad),
+        index.pointer, index.column, padded.data, grad.data, gradient, team,
     )  # fmt: skip
     if need_x:
         turned, gx = index.by_input, replace(x, data=torch.empty_like(x.data))
         used.call(
-            "conv_input", values.itemsize, index.column.itemsize, turned.row.itemsize, turned.place.itemsize,
-            _geometry(index, x, grad), turned.pointer.data_ptr(), turned.row.data_ptr(), turned.place.data_ptr(), index.column.data_ptr(),
-            values.data_ptr(), grad.data.data_ptr(), gx.data.data_ptr(), team,
+            "conv_input", values.itemsize, index.column.itemsize, turned.row.itemsize,
+            turned.place.itemsize, _geometry(index, x, grad), turned.pointer, turned.row, turned.place,
+            index.column, values, grad.data, gx.data, team,
         )  # fmt: skip
-    return ConvGradients(gx, gradient, gb)
+    return PlanesGradients(gx, gradient, gb)
 
 
 def to_planes(x: Tensor, *, halo: int = 0) -> Planes:
     """``(batch, channels, height, width)``, in either memory format, to planes; padding lanes are zero."""
     if x.dim() != 4 or not x.is_floating_point() or halo < 0:
-        raise ValueError(f"`x` must be floating point (batch, channels, height, width). Got {x.dtype} {tuple(x.shape)}.")
+        got = f"{x.dtype} {tuple(x.shape)}"
+        raise ValueError(f"`x` must be floating point (batch, channels, height, width). Got {got}.")
     used = _library(x)
     if used is None:
         return _planes(x, x.shape[0], halo)
@@ -272,8 +296,9 @@ def to_planes(x: Tensor, *, halo: int = 0) -> Planes:
     batch, channels, height, width = x.shape
     data = x.new_empty(-(-batch // LANES), channels, height + 2 * halo, width + 2 * halo, LANES)
     used.call(
-        "to_planes", x.itemsize, x.data_ptr(), data.data_ptr(), batch, channels, height, width, halo, last, native.threads(x.numel())
-    )
+        "to_planes", x.itemsize, x.data_ptr(), data, batch, channels, height, width, halo, last,
+        native.threads(x.numel()),
+    )  # fmt: skip
     return Planes(data, batch, halo)
 
 
@@ -286,7 +311,7 @@ def from_planes(planes: Planes, *, channels_last: bool = False) -> Tensor:
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x = torch.empty(planes.shape, dtype=planes.data.dtype, memory_format=layout)
     used.call(
-        "from_planes", x.itemsize, planes.data.data_ptr(), x.data_ptr(), batch, channels, height, width, planes.halo,
+        "from_planes", x.itemsize, planes.data, x.data_ptr(), batch, channels, height, width, planes.halo,
         channels_last, native.threads(x.numel()),
     )  # fmt: skip
     return x
@@ -309,8 +334,8 @@ def _masked(used: native.Library, grad: Planes, output: Planes | None, need_bias
         output = with_halo(output, grad.halo)
     kept = None if output is None else torch.empty_like(grad.data)
     used.call(
-        "mask_panels", grad.data.itemsize, None if output is None else output.data.data_ptr(), grad.data.data_ptr(),
-        native.pointer(kept), native.pointer(gb), panels, channels, height * width * LANES, native.threads(grad.data.numel()),
+        "mask_panels", grad.data.itemsize, None if output is None else output.data, grad.data, kept, gb,
+        panels, channels, height * width * LANES, native.threads(grad.data.numel()),
     )  # fmt: skip
     return (grad if kept is None else replace(grad, data=kept)), gb
 
@@ -318,17 +343,28 @@ def _masked(used: native.Library, grad: Planes, output: Planes | None, need_bias
 def _geometry(index: ConvIndex, x: Planes, y: Planes) -> ctypes.Array[ctypes.c_int64]:
     for planes in (x, y):
         if planes.data.numel() // max(1, planes.data.shape[0]) > _MOST_ELEMENTS:
-            raise ValueError(f"a panel of 16 images of {planes.shape[1:]} is too large for the kernels; run this layer masked.")
+            raise ValueError(
+                f"sixteen images of {planes.shape[1:]} are too large for the kernels; run this layer masked."
+            )
     numbers = (
-        x.data.shape[0], index.in_channels, index.shape[0], index.groups, *index.kernel, index.stride, index.padding,
-        *x.shape[2:], x.halo, *y.shape[2:], y.halo,
-    )  # fmt: skip
+        x.data.shape[0],
+        index.in_channels,
+        index.shape[0],
+        index.groups,
+        *index.kernel,
+        index.stride,
+        index.padding,
+        *x.shape[2:],
+        x.halo,
+        *y.shape[2:],
+        y.halo,
+    )
     return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
 def _planes(x: Tensor, batch: int, halo: int) -> Planes:
     padded = F.pad(x, (halo, halo, halo, halo, 0, 0, 0, -batch % LANES))
-    return Planes(padded.unflatten(0, (-1, LANES)).permute(0, 2, 3, 4, 1).contiguous(), batch, halo)
+    return Planes(padded.view(-1, LANES, *padded.shape[1:]).permute(0, 2, 3, 4, 1).contiguous(), batch, halo)
 
 
 def _plain(planes: Planes) -> Tensor:
@@ -363,4 +399,5 @@ def _check_alike(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor
     if tensor.shape != shape:
         raise ValueError(f"`{name}` must have shape {tuple(shape)}. Got {tuple(tensor.shape)}.")
     if tensor.dtype != like.dtype or tensor.device != like.device:
-        raise TypeError(f"`{name}` must be {like.dtype} on {like.device}, as its input is. Got {tensor.dtype} on {tensor.device}.")
+        wanted, got = (f"{t.dtype} on {t.device}" for t in (like, tensor))
+        raise TypeError(f"`{name}` must be {wanted}, as its input is. Got {got}.")

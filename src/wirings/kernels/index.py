@@ -20,7 +20,7 @@ _MOST_FEATURES = 2**31 - 1
 class Transposed(NamedTuple):
     """The same connections column by column: rows ascend within a column.
 
-    ``place[k]`` is where the k-th of them stands in the index itself, so ``values[place]`` are the values in this order.
+    ``place[k]`` is where the k-th of them stands in the index itself: ``values[place]`` are the values in this order.
     """
 
     pointer: Tensor  # (columns + 1,) int64
@@ -111,9 +111,7 @@ def _compress(flat: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
         return _compress_in_torch(flat, rows, columns)
     pointer = torch.empty(rows + 1, dtype=torch.int64)
     column = torch.empty(flat.numel(), dtype=index_dtype(columns))
-    wrong = used.call(
-        "compress", column.itemsize, flat.data_ptr(), flat.numel(), rows, columns, pointer.data_ptr(), column.data_ptr()
-    )
+    wrong = used.call("compress", column.itemsize, flat, flat.numel(), rows, columns, pointer, column)
     if wrong:
         raise _misplaced(flat, wrong - 1, rows, columns)
     return pointer, column
@@ -153,7 +151,7 @@ def _transpose(index: SparseIndex) -> Transposed:
     row = torch.empty(index.nnz, dtype=index_dtype(rows))
     place = torch.empty(index.nnz, dtype=place_dtype(index.nnz))
     used.call(
-        "transpose", index.column.itemsize, row.itemsize, place.itemsize, index.pointer.data_ptr(), index.column.data_ptr(),
-        rows, columns, pointer.data_ptr(), row.data_ptr(), place.data_ptr(),
+        "transpose", index.column.itemsize, row.itemsize, place.itemsize, index.pointer, index.column,
+        rows, columns, pointer, row, place,
     )  # fmt: skip
     return Transposed(pointer, row, place)

@@ -1,8 +1,8 @@
 """The inference layout for one or two samples: sixteen rows side by side (SELL-16).
 
-With so few samples there is nothing to stream; each connection gathers one number. Sixteen rows of nearly equal length,
-interleaved, share every vector instruction and need no sum across lanes. Rows are ordered by their number of connections, so
-hardly any lane waits. The values are a copy, so this pays where they do not change between calls.
+With so few samples there is nothing to stream; each connection gathers one number. Sixteen rows of nearly equal
+length, interleaved, share every vector instruction and need no sum across lanes. Rows are ordered by their number of
+connections, so hardly any lane waits. The values are a copy, so this pays where they do not change between calls.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Interleaved:
         step = torch.arange(index.nnz) - index.pointer[row]
         slot = (self.start[rank[row] // LANES] + step) * LANES + rank[row] % LANES
         slots = int(self.start[-1]) * LANES
-        self.column = torch.zeros(slots, dtype=torch.int32).index_put((slot,), index.column.int()).to(index.column.dtype)
+        column = torch.zeros(slots, dtype=torch.int32).index_put((slot,), index.column.int())
+        self.column = column.to(index.column.dtype)
         self._slot = slot.to(place_dtype(slots))
         self.refresh(values)
 
@@ -66,14 +67,15 @@ class Interleaved:
         """``relu(x @ W.T + bias)``; larger batches go to `linear_forward`."""
         used = native.library()
         batch, (rows, columns) = x.shape[0], self.index.shape
-        fits = x.dim() == 2 and x.shape[1] == columns and x.dtype == self.value.dtype and x.device.type == "cpu"
-        if used is None or batch not in (1, 2) or not fits or (bias is not None and bias.shape != (rows,)) or x.itemsize < 4:
+        fits = x.dim() == 2 and batch in (1, 2) and x.shape[1] == columns and x.device.type == "cpu"
+        alike = all(t.dtype == x.dtype for t in (self.value, *([] if bias is None else [bias])))
+        if used is None or x.itemsize < 4 or not fits or not alike or (bias is not None and bias.shape != (rows,)):
             return linear_forward(self.index, self._values, x, bias=bias, relu=relu)
-        x, bias = x.contiguous(), None if bias is None else bias.to(x.dtype).contiguous()
+        x, bias = x.contiguous(), None if bias is None else bias.contiguous()
         y = x.new_empty(batch, rows)
         used.call(
-            "sell", x.itemsize, self.column.itemsize, self.start.data_ptr(), self.column.data_ptr(), self.value.data_ptr(),
-            self.length.data_ptr(), self.order.data_ptr(), native.pointer(bias), relu, x.data_ptr(), y.data_ptr(), batch,
-            len(self.start) - 1, rows, columns, native.threads(4 * batch * self.index.nnz),
+            "sell", x.itemsize, self.column.itemsize, self.start, self.column, self.value, self.length,
+            self.order, bias, relu, x, y, batch, len(self.start) - 1, rows, columns,
+            native.threads(4 * batch * self.index.nnz),
         )  # fmt: skip
         return y

@@ -1,9 +1,9 @@
 """Sparse linear layers: forward, backward and weight gradient on plain tensors and on panels.
 
 Values are 1-D in the order of the index (ascending flat order). Activations are ``(batch, features)``, or *panels*
-``(panel, feature, width)``: ``width`` samples lie side by side, so that one connection reads one short run of memory, and
-a whole panel stays in the second-level cache. Lanes past the batch hold anything finite in activations and must be zero
-in gradients; `pack` writes zeros.
+``(panel, feature, width)``: ``width`` samples lie side by side, so that one connection reads one short run of memory,
+and a whole panel stays in the second-level cache. Lanes past the batch hold anything finite in activations and must be
+zero in gradients; `pack` writes zeros.
 
 The functions check everything a kernel will trust, then run the compiled kernel where there is one for the device and
 dtype (`native.available`), else `reference`. They know nothing of autograd.
@@ -56,10 +56,10 @@ def linear_forward(
     batch = x.shape[0]
     y = x.new_empty(batch, rows)
     small = 1 <= batch <= _SMALL_BATCH
-    shape = (batch, rows, columns) if small else (batch, rows, columns, panel_width(max(rows, columns), x.itemsize, batch))
+    width = () if small else (panel_width(max(rows, columns), x.itemsize, batch),)
     used.call(
-        "gather" if small else "forward", x.itemsize, index.column.itemsize, index.pointer.data_ptr(), index.column.data_ptr(),
-        values.data_ptr(), native.pointer(bias), relu, x.data_ptr(), y.data_ptr(), *shape, native.threads(batch * index.nnz),
+        "gather" if small else "forward", x.itemsize, index.column.itemsize, index.pointer, index.column,
+        values, bias, relu, x, y, batch, rows, columns, *width, native.threads(batch * index.nnz),
     )  # fmt: skip
     return y
 
@@ -102,15 +102,13 @@ def linear_backward(
     if need_x:
         turned = index.transposed
         used.call(
-            "backward", x.itemsize, turned.row.itemsize, turned.place.itemsize, turned.pointer.data_ptr(),
-            turned.row.data_ptr(), turned.place.data_ptr(), values.data_ptr(), x.data_ptr(), grad.data_ptr(),
-            native.pointer(output), native.pointer(gx), gradient.data_ptr(), native.pointer(gb), batch, rows, columns,
-            width, team,
+            "backward", x.itemsize, turned.row.itemsize, turned.place.itemsize, turned.pointer, turned.row,
+            turned.place, values, x, grad, output, gx, gradient, gb, batch, rows, columns, width, team,
         )  # fmt: skip
     else:
         used.call(
-            "sddmm", x.itemsize, index.column.itemsize, index.pointer.data_ptr(), index.column.data_ptr(), grad.data_ptr(),
-            x.data_ptr(), native.pointer(output), gradient.data_ptr(), native.pointer(gb), batch, rows, columns, width, team,
+            "sddmm", x.itemsize, index.column.itemsize, index.pointer, index.column, grad, x, output,
+            gradient, gb, batch, rows, columns, width, team,
         )  # fmt: skip
     return LinearGradients(gx, gradient, gb)
 
@@ -119,7 +117,8 @@ def sddmm(index: SparseIndex, a: Tensor, b: Tensor) -> Tensor:
     """``(a.T @ b)`` at the connections only: ``(batch, rows)`` and ``(batch, columns)`` to ``(nnz,)``.
 
     Example:
-        >>> sddmm(SparseIndex((2, 3), torch.tensor([0, 5])), torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0, 5.0]]))
+        >>> corners = SparseIndex((2, 3), torch.tensor([0, 5]))
+        >>> sddmm(corners, torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0, 5.0]]))
         tensor([ 3., 10.])
     """
     return linear_backward(index, b.new_zeros(index.nnz), b, a, need_x=False).values
@@ -135,7 +134,11 @@ def panel_width(features: int, itemsize: int = 4, batch: int | None = None) -> i
         >>> panel_width(1024, batch=128), panel_width(65536, batch=128), panel_width(1024, batch=13)  # 1 MiB of cache
         (128, 16, 16)
     """
-    room = second_level_cache() // 2
+    return _panel_width(features, itemsize, batch, second_level_cache() // 2)
+
+
+@cache
+def _panel_width(features: int, itemsize: int, batch: int | None, room: int) -> int:
     fitting = [w for w in WIDTHS if features * w * itemsize <= room] or [16]
     if batch is None:
         return fitting[0]
@@ -160,7 +163,7 @@ def pack(x: Tensor, width: int) -> Tensor:
         return reference.pack(x, width)
     batch, features = x.shape
     panels = x.new_empty(-(-batch // width), features, width)
-    used.call("pack", x.itemsize, x.data_ptr(), panels.data_ptr(), batch, features, width, native.threads(x.numel()))
+    used.call("pack", x.itemsize, x, panels, batch, features, width, native.threads(x.numel()))
     return panels
 
 
@@ -174,7 +177,7 @@ def unpack(panels: Tensor, batch: int) -> Tensor:
     if used is None:
         return reference.unpack(panels, batch)
     y = panels.new_empty(batch, features)
-    used.call("unpack", y.itemsize, panels.data_ptr(), y.data_ptr(), batch, features, width, native.threads(y.numel()))
+    used.call("unpack", y.itemsize, panels, y, batch, features, width, native.threads(y.numel()))
     return y
 
 
@@ -194,9 +197,8 @@ def panels_forward(
     values, bias = values.contiguous(), None if bias is None else bias.contiguous()
     y = panels.new_empty(count, rows, width)
     used.call(
-        "forward_panels", y.itemsize, index.column.itemsize, index.pointer.data_ptr(), index.column.data_ptr(),
-        values.data_ptr(), native.pointer(bias), relu, panels.data_ptr(), y.data_ptr(), count, rows, columns, width,
-        native.threads(count * width * index.nnz),
+        "forward_panels", y.itemsize, index.column.itemsize, index.pointer, index.column, values, bias,
+        relu, panels, y, count, rows, columns, width, native.threads(count * width * index.nnz),
     )  # fmt: skip
     return y
 
@@ -222,8 +224,9 @@ def panels_backward(
     _check_values(index, values, panels)
     used = _library(panels)
     if used is None:
-        plain = [None if t is None else reference.unpack(t, count * width) for t in (panels, grad, output)]
-        gx, gv, gb = _reference_backward(index, values, plain[0], plain[1], plain[2], need_x, need_bias)
+        x, g = reference.unpack(panels, count * width), reference.unpack(grad, count * width)
+        y = None if output is None else reference.unpack(output, count * width)
+        gx, gv, gb = _reference_backward(index, values, x, g, y, need_x, need_bias)
         return LinearGradients(None if gx is None else reference.pack(gx, width), gv, gb)
     if count == 0:
         return _nothing(index, panels, rows, need_x, need_bias)
@@ -234,22 +237,21 @@ def panels_backward(
     if need_x:
         turned = index.transposed
         used.call(
-            "backward_panels", grad.itemsize, turned.row.itemsize, turned.place.itemsize, turned.pointer.data_ptr(),
-            turned.row.data_ptr(), turned.place.data_ptr(), values.data_ptr(), panels.data_ptr(), grad.data_ptr(),
-            native.pointer(output), native.pointer(gx), gradient.data_ptr(), native.pointer(gb), count, rows, columns,
+            "backward_panels", grad.itemsize, turned.row.itemsize, turned.place.itemsize, turned.pointer,
+            turned.row, turned.place, values, panels, grad, output, gx, gradient, gb, count, rows, columns,
             width, team,
         )  # fmt: skip
         return LinearGradients(gx, gradient, gb)
     if output is not None or need_bias:
         kept = torch.empty_like(grad) if output is not None else None
         used.call(
-            "mask_panels", grad.itemsize, native.pointer(output), grad.data_ptr(), native.pointer(kept), native.pointer(gb),
-            count, rows, width, native.threads(grad.numel()),
+            "mask_panels", grad.itemsize, output, grad, kept, gb, count, rows, width,
+            native.threads(grad.numel()),
         )  # fmt: skip
         grad = grad if kept is None else kept
     used.call(
-        "sddmm_panels", grad.itemsize, index.column.itemsize, index.pointer.data_ptr(), index.column.data_ptr(),
-        grad.data_ptr(), panels.data_ptr(), gradient.data_ptr(), count, rows, columns, width, team,
+        "sddmm_panels", grad.itemsize, index.column.itemsize, index.pointer, index.column, grad, panels,
+        gradient, count, rows, columns, width, team,
     )  # fmt: skip
     return LinearGradients(None, gradient, gb)
 
@@ -275,7 +277,8 @@ def _library(x: Tensor) -> native.Library | None:
 
 def _plain(name: str, x: Tensor, features: int | None) -> Tensor:
     if x.dim() != 2 or (features is not None and x.shape[1] != features):
-        raise ValueError(f"`{name}` must have shape (batch, {'features' if features is None else features}). Got {tuple(x.shape)}.")
+        wanted = "features" if features is None else features
+        raise ValueError(f"`{name}` must have shape (batch, {wanted}). Got {tuple(x.shape)}.")
     _check_floating(name, x)
     return x.contiguous()
 
@@ -314,4 +317,5 @@ def _check_alike(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor
     if tensor.shape != shape:
         raise ValueError(f"`{name}` must have shape {shape}. Got {tuple(tensor.shape)}.")
     if tensor.dtype != like.dtype or tensor.device != like.device:
-        raise TypeError(f"`{name}` must be {like.dtype} on {like.device}, as its input is. Got {tensor.dtype} on {tensor.device}.")
+        wanted, got = (f"{t.dtype} on {t.device}" for t in (like, tensor))
+        raise TypeError(f"`{name}` must be {wanted}, as its input is. Got {got}.")

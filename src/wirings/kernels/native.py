@@ -50,6 +50,9 @@ _SIGNATURES = {
 _TYPES: dict[str, type] = {"i": ctypes.c_int64, "d": ctypes.c_double, "p": ctypes.c_void_p}
 
 
+Argument = Tensor | int | float | ctypes.Array[ctypes.c_int64] | None
+
+
 class Library:
     """One loaded build. ``call`` runs one of its functions and turns its status into an exception."""
 
@@ -64,8 +67,10 @@ class Library:
             function.restype = ctypes.c_int64 if name in ("compress", "collect") else ctypes.c_int
             self._functions[name] = function
 
-    def call(self, name: str, *arguments: int | float | ctypes.Array[ctypes.c_int64] | None) -> int:
-        status: int = self._functions[name](*arguments)
+    def call(self, name: str, *arguments: Argument) -> int:
+        """Runs ``wirings_<name>``; tensors go as the address of their first element."""
+        addresses = [_address(a) if isinstance(a, Tensor) else a for a in arguments]
+        status: int = self._functions[name](*addresses)
         if status == -1:
             raise MemoryError(f"the kernel `{name}` could not get its scratch memory.")
         return status
@@ -112,11 +117,15 @@ def describe() -> str:
     used = library()
     if used is None:
         wish = os.environ.get("WIRINGS_ISA")
-        reason = "WIRINGS_ISA=torch" if wish == "torch" else "none were built: no C++ compiler when wirings was installed"
+        reason = (
+            "WIRINGS_ISA=torch" if wish == "torch" else "none were built: no C++ compiler when wirings was installed"
+        )
         return f"pure-torch kernels ({reason})"
     team = "shares torch's threads" if used.has_threads else "one thread: built without OpenMP"
     others = ", ".join(name for name in installed() if name != used.isa)
-    return f"compiled kernels for {used.isa} ({8 * used.vector_bytes}-bit vectors, {team}; also here: {others or 'none'})"
+    return (
+        f"compiled kernels for {used.isa} ({8 * used.vector_bytes}-bit vectors, {team}; also here: {others or 'none'})"
+    )
 
 
 @contextmanager
@@ -134,11 +143,6 @@ def threads(work: int) -> int:
     return 1 if work < 1_500_000 else torch.get_num_threads()
 
 
-def pointer(tensor: Tensor | None) -> int | None:
-    """The address of a tensor's first element, which must be contiguous; ``None`` stays ``None``."""
-    return None if tensor is None else tensor.data_ptr()
-
-
 _forced: list[Library | None] = []
 
 
@@ -149,6 +153,11 @@ def _chosen() -> Library | None:
         return _required(wish)
     names = installed()
     return _load(names[-1]) if names else None
+
+
+def _address(tensor: Tensor) -> int:
+    assert tensor.is_contiguous(), "a kernel was about to read a strided tensor"
+    return tensor.data_ptr()
 
 
 def _required(name: str) -> Library | None:

@@ -30,7 +30,9 @@ def sddmm(row: Tensor, column: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return g
 
 
-def linear(row: Tensor, column: Tensor, values: Tensor, x: Tensor, rows: int, bias: Tensor | None, relu: bool) -> Tensor:
+def linear(
+    row: Tensor, column: Tensor, values: Tensor, x: Tensor, rows: int, bias: Tensor | None, relu: bool
+) -> Tensor:
     """A sparse linear layer, with its bias and ReLU."""
     y = spmm(row, column, values, x, rows)
     if bias is not None:

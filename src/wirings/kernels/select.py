@@ -33,7 +33,7 @@ def top_mask(scores: Tensor, k: int, *, absolute: bool = False) -> Tensor:
         return mask.view(scores.shape)
     if used is None:
         mask[reference.top_index(flat, k, absolute)] = True
-    elif used.call("top_mask", flat.itemsize, flat.data_ptr(), flat.numel(), k, absolute, mask.data_ptr(), _team(flat)):
+    elif used.call("top_mask", flat.itemsize, flat, flat.numel(), k, absolute, mask, _team(flat)):
         raise _not_a_number()
     return mask.view(scores.shape)
 
@@ -44,7 +44,8 @@ def top_index(scores: Tensor, k: int, *, absolute: bool = False) -> Tensor:
     if used is None:
         return reference.top_index(flat, k, absolute)
     index = torch.empty(k, dtype=torch.int64)
-    if k and used.call("top_index", flat.itemsize, flat.data_ptr(), flat.numel(), k, absolute, index.data_ptr(), _team(flat)):
+    arguments = (flat.itemsize, flat, flat.numel(), k, absolute, index, _team(flat))
+    if k and used.call("top_index", *arguments):
         raise _not_a_number()
     return index
 
@@ -64,7 +65,8 @@ def strongest_gradient(grad: Tensor, x: Tensor, k: int, *, skip: Tensor | None =
         The ``k`` flat positions, ascending; ties to the lower.
     """
     if grad.dim() != 2 or x.dim() != 2 or grad.shape[0] != x.shape[0]:
-        raise ValueError(f"`grad` and `x` must be (batch, out) and (batch, in). Got {tuple(grad.shape)} and {tuple(x.shape)}.")
+        shapes = f"{tuple(grad.shape)} and {tuple(x.shape)}"
+        raise ValueError(f"`grad` and `x` must be (batch, out) and (batch, in). Got {shapes}.")
     rows, columns = grad.shape[1], x.shape[1]
 
     def blocks() -> Iterator[tuple[int, Tensor]]:
@@ -72,7 +74,7 @@ def strongest_gradient(grad: Tensor, x: Tensor, k: int, *, skip: Tensor | None =
         for r in range(0, rows, high):
             yield r * columns, grad[:, r : r + high].T @ x
 
-    return strongest(blocks(), rows * columns, k, skip=skip, dtype=grad.dtype)
+    return strongest(blocks(), rows * columns, k, skip=skip)
 
 
 def strongest_conv_gradient(
@@ -102,19 +104,19 @@ def strongest_conv_gradient(
             part = x[:, group * group_in : (group + 1) * group_in]
             for c in range(group * group_out, (group + 1) * group_out, high):
                 some = grad[:, c : min(c + high, (group + 1) * group_out)]
-                shape = [some.shape[1], group_in, *kernel]
-                yield c * row, torch.nn.grad.conv2d_weight(part, shape, some, stride=stride, padding=padding)
+                like = grad.new_empty(some.shape[1], group_in, *kernel)
+                _, dense = reference.conv_backward(like, part, some, stride, padding, 1, (False, True))
+                assert dense is not None
+                yield c * row, dense
 
-    return strongest(blocks(), out * row, k, skip=skip, dtype=grad.dtype)
+    return strongest(blocks(), out * row, k, skip=skip)
 
 
-def strongest(
-    blocks: Iterator[tuple[int, Tensor]], numel: int, k: int, *, skip: Tensor | None = None, dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """The ``k`` flat positions of largest magnitude among blocks ``(first flat position, entries)`` that come in order.
+def strongest(blocks: Iterator[tuple[int, Tensor]], numel: int, k: int, *, skip: Tensor | None = None) -> Tensor:
+    """The ``k`` flat positions of largest magnitude among blocks ``(first flat position, entries)`` in flat order.
 
-    A running threshold, the k-th best so far, keeps all but a few entries of later blocks out. Since blocks come in flat
-    order, a later entry that only equals the threshold loses the tie, so the answer is that of one selection over all.
+    A running threshold, the k-th best so far, keeps all but a few entries of later blocks out. A later entry that only
+    equals the threshold loses the tie, so the answer is that of one selection over all.
     """
     skip = torch.empty(0, dtype=torch.int64) if skip is None else skip
     if skip.dtype != torch.int64 or skip.dim() != 1 or (skip.numel() > 1 and not bool((skip[1:] > skip[:-1]).all())):
@@ -160,8 +162,8 @@ def _above(entries: Tensor, first: int, bar: float, skip: Tensor) -> tuple[Tenso
     room = entries.numel()
     size, place = torch.empty_like(entries), torch.empty(room, dtype=torch.int64)
     found = used.call(
-        "collect", entries.itemsize, entries.data_ptr(), entries.numel(), first, bar, here.data_ptr(), here.numel(),
-        size.data_ptr(), place.data_ptr(), room,
+        "collect", entries.itemsize, entries, entries.numel(), first, bar, here, here.numel(), size, place,
+        room,
     )  # fmt: skip
     if found < 0:
         raise _not_a_number()
@@ -191,4 +193,4 @@ def _team(flat: Tensor) -> int:
 
 
 def _not_a_number() -> ValueError:
-    return ValueError("a score is NaN, which has no rank; look for the step at which the loss or the gradient became NaN.")
+    return ValueError("a score is NaN, which has no rank; look for the step at which the loss became NaN.")
