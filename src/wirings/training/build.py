@@ -58,7 +58,7 @@ class Task:
 
 def task(run: Run, data_root: str | os.PathLike[str] | None = None) -> Task:
     """The images of a run; the held-out ones are the same for every seed, so that runs compare."""
-    images = load_data(run.data, data_root)
+    images = load_data(run.data, None if data_root is None else os.fspath(data_root))
     if run.held_out is not None and run.held_out >= len(images.train_labels):
         raise SettingsError(
             f"`held_out` of `Run` must leave some of the {len(images.train_labels):,} training images of `{run.data}`. "
@@ -154,7 +154,7 @@ def build_model(
 
 
 @functools.lru_cache(maxsize=4)
-def load_data(name: str, root: str | os.PathLike[str] | None = None) -> ImageData:
+def load_data(name: str, root: str | None = None) -> ImageData:
     """A data set by name, or by ``"module:attribute"``: a function that is called with nothing, or an `ImageData`."""
     if ":" not in name:
         return data.load(name, root)
@@ -215,8 +215,8 @@ def equal_parameters(
 ) -> float:
     """The ``width`` at which a dense network has as many weights as this density leaves of the full one.
 
-    Only prunable weights are counted, ``except_`` and all. Widths are whole units, so the count comes out as near as they
-    allow, and never above.
+    Prunable weights are counted, less those that ``except_`` names. Widths are whole units, so the count comes out as
+    near as they allow, and never above.
 
     Example:
         >>> width = equal_parameters("lenet-300-100", 0.05, image_shape=(1, 28, 28), classes=10)
@@ -244,8 +244,8 @@ def equal_parameters(
     low, high = own * 1e-4, own
     if size(low) > wanted:
         raise SettingsError(
-            f"`small_dense` {density:g} is out of reach for `{model}`: even one unit a layer makes {size(low):,} weights, "
-            f"more than {wanted:,.0f}."
+            f"`small_dense` {density:g} is out of reach for `{model}`: even one unit a layer makes {size(low):,} "
+            f"weights, more than {wanted:,.0f}."
         )
     if size(high) <= wanted:
         return own

@@ -50,15 +50,17 @@ def save(folder: Path, step: int, values: Mapping[str, Tensor], state: Mapping[s
 def newest(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
     """Step, values and state of the newest checkpoint whose files are what its manifest says; ``None`` without any.
 
-    A damaged one is passed over with a warning. Nothing in it is executed: values are safetensors, the rest is read with
-    ``weights_only=True``.
+    A damaged one is passed over with a warning. Nothing in it is executed: values are safetensors, the rest is read
+    with ``weights_only=True``.
     """
     for path in sorted(folder.glob("step-*"), key=step_of, reverse=True):
         wrong = damage(path)
         if wrong is None:
             state = torch.load(path / "train.pt", weights_only=True, map_location="cpu")
             return step_of(path), load_values(path / "model.safetensors"), state
-        warnings.warn(f"The checkpoint {path} is passed over: {wrong}. The run goes on from the one before.", stacklevel=2)
+        warnings.warn(
+            f"The checkpoint {path} is passed over: {wrong}. The run goes on from the one before.", stacklevel=2
+        )
     return None
 
 

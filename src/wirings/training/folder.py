@@ -8,10 +8,12 @@
     metrics.jsonl    one row an epoch; the same bytes for the same run, however often it was interrupted
     events.jsonl     what happened when
     log.txt          what the run printed, where it ran beside others
+    inputs/          the wirings and values that the settings name, under the names of their content
     wirings/         step-00000100.safetensors: the wiring after that step
     snapshots/       step-00000100.safetensors: all values after that step
     checkpoints/     step-00000100/: everything to go on from there
     final/           model.safetensors, wiring.safetensors, manifest.json
+    tickets/         wirings and values that procedures made of this run, for the next ones to begin with
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from wirings.core.errors import RunError
-from wirings.core.files import write_text
+from wirings.core.files import write_text, written_aside
 from wirings.core.settings import to_plain
 from wirings.training.settings import Run, identity
 
@@ -53,6 +55,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.jsonl"
         self.events = self.path / "events.jsonl"
         self.log = self.path / "log.txt"
+        self.inputs = self.path / "inputs"
         self.wirings = self.path / "wirings"
         self.snapshots = self.path / "snapshots"
         self.checkpoints = self.path / "checkpoints"
@@ -69,7 +72,9 @@ class RunFolder:
         try:
             info = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise RunError(f"{self.info_file} is damaged: {error}. Move the folder away to make the run again.") from error
+            raise RunError(
+                f"{self.info_file} is damaged: {error}. Move the folder away to make the run again."
+            ) from error
         if not isinstance(info, dict) or info.get("format") != FORMAT or not isinstance(info.get("settings"), dict):
             raise RunError(f"{self.info_file} is not the record of a run. Move the folder away to make the run there.")
         if not isinstance(info.get("version"), int) or info["version"] > VERSION:
@@ -93,10 +98,48 @@ class RunFolder:
                 if step_of(file) > step:
                     file.unlink()
 
+    def bring(self, plain: object) -> None:
+        """Copy the files that plain settings name by path and content to ``inputs``: the folder stands for itself."""
+        for named in _files_in(plain):
+            source, target = Path(named["path"]), self.inputs / _name_of(named)
+            if target.exists():
+                continue
+            with written_aside(target) as aside:
+                shutil.copyfile(source, aside)
+
+    def at_home(self, plain: Any) -> Any:
+        """The same settings with the copies in ``inputs`` named instead of the files that were read then."""
+        if isinstance(plain, dict):
+            plain = {key: self.at_home(value) for key, value in plain.items()}
+            if _is_file(plain) and (copy := self.inputs / _name_of(plain)).exists():
+                plain["path"] = str(copy)
+            return plain
+        return [self.at_home(value) for value in plain] if isinstance(plain, list) else plain
+
     def note(self, event: str, **details: object) -> None:
         """Add a line to ``events.jsonl``."""
         with self.events.open("a", encoding="utf-8") as file:
             file.write(line({"at": now(), "event": event, **details}))
+
+
+def _is_file(plain: Mapping[str, Any]) -> bool:
+    return "path" in plain and ("fingerprint" in plain or "sha256" in plain)
+
+
+def _name_of(plain: Mapping[str, Any]) -> str:
+    return f"{plain.get('fingerprint') or plain['sha256'][:16]}.safetensors"
+
+
+def _files_in(plain: object) -> Iterator[dict[str, Any]]:
+    """Every part of plain settings that names a file by its path and its content."""
+    if isinstance(plain, dict):
+        if _is_file(plain):
+            yield plain
+        for value in plain.values():
+            yield from _files_in(value)
+    elif isinstance(plain, list):
+        for value in plain:
+            yield from _files_in(value)
 
 
 def line(row: Mapping[str, object]) -> str:
@@ -143,7 +186,7 @@ def now() -> str:
 # ---------------------------------------------------------------------- finding and claiming
 
 
-def place_of(run: Run, root: str | Path) -> tuple[RunFolder, dict[str, Any]]:
+def place_of(run: Run, root: str | os.PathLike[str]) -> tuple[RunFolder, dict[str, Any]]:
     """The folder of this run and what its ``run.json`` says: found if it is there, else where it would be made.
 
     Where a folder of this name was made from settings that now resolve to something else (a default has changed since),

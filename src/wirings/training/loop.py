@@ -61,9 +61,9 @@ def train(
 ) -> Record:
     """Make a run, or go on with it, or find it made; its record is in ``<root>/<run.id>`` either way.
 
-    A finished run is never made again. One that was interrupted, killed or cut off goes on from its last checkpoint, and
-    ends bit for bit where it would have ended uninterrupted. A run whose loss becomes NaN or infinite stops within one
-    step with the status ``"diverged"``.
+    A finished run is never made again. One that was interrupted, killed or cut off goes on from its last checkpoint,
+    and ends bit for bit where it would have ended uninterrupted. A run whose loss becomes NaN or infinite stops within
+    one step with the status ``"diverged"``.
 
     Example:
         >>> record = train(Run(method=RigL(begin=ErdosRenyi(0.05)), epochs=20, seed=3), "runs")
@@ -119,7 +119,7 @@ def _loop(live: _Live, stop: Stop, tell: Listener) -> None:
         if not math.isfinite(value):
             _diverged(live, value, tell)
             return
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if run.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), run.clip_norm)
         live.measures.before_step()
@@ -199,6 +199,7 @@ def _begin(run: Run, folder: RunFolder, data_root: str | os.PathLike[str] | None
         step=first,
     )
     folder.write(live.info)
+    folder.bring(live.info["settings"])
     if not folder.config.exists():
         folder.config.write_text(run.to_toml(), encoding="utf-8")
     _restore(live)
@@ -286,7 +287,11 @@ def _row(live: _Live, learnt: Mapping[str, Any]) -> dict[str, Any]:
     seen = evaluate(live.model, live.task.chosen_on)
     epoch = live.step / len(live.task.train)
     row = {"step": live.step, "epoch": round(epoch, 6), **learnt}
-    row |= {f"{chosen_on}_accuracy": seen.accuracy, f"{chosen_on}_loss": _plain(seen.loss), "dead_logits": seen.dead_logits}
+    row |= {
+        f"{chosen_on}_accuracy": seen.accuracy,
+        f"{chosen_on}_loss": _plain(seen.loss),
+        "dead_logits": seen.dead_logits,
+    }
     if live.step:
         row["order"] = live.task.train.order_hash((live.step - 1) // len(live.task.train))
     row |= live.measures.row()
@@ -360,7 +365,11 @@ def _finish(live: _Live, tell: Listener) -> None:
     """The one look at the test set, the last values and the last wiring, and the end of the record."""
     results = live.measures.results()
     last = evaluate(live.model, live.task.test)
-    results |= {"test_accuracy_last": last.accuracy, "test_loss_last": _plain(last.loss), "dead_logits": last.dead_logits}
+    results |= {
+        "test_accuracy_last": last.accuracy,
+        "test_loss_last": _plain(last.loss),
+        "dead_logits": last.dead_logits,
+    }
 
     def fill(aside: Path) -> None:
         checkpoints.save_values(live.model.state_dict(), aside / "model.safetensors")
@@ -370,7 +379,11 @@ def _finish(live: _Live, tell: Listener) -> None:
     if live.sparse is not None:
         live.sparse.detach()
     rows = live.folder.rows()
-    results |= {"train_loss": rows[-1]["loss"], "best_epoch": live.best.get("epoch"), "best_step": live.best.get("step")}
+    results |= {
+        "train_loss": rows[-1]["loss"],
+        "best_epoch": live.best.get("epoch"),
+        "best_step": live.best.get("step"),
+    }
     if live.task.held_out is None:
         results |= {"best_chosen_on": "test", "test_accuracy_best": live.best.get("accuracy")}
     else:

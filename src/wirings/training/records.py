@@ -63,7 +63,7 @@ class Record:
     @functools.cached_property
     def run(self) -> Run:
         """The settings that made it."""
-        return Run.from_plain(self.info["settings"])
+        return Run.from_plain(self.folder.at_home(self.info["settings"]))
 
     @property
     def id(self) -> str:
@@ -173,7 +173,9 @@ class Record:
         files = sorted(self.folder.snapshots.glob("step-*.safetensors"), key=step_of)
         found = [file for file in files if step is None or step_of(file) == step]
         if not found:
-            raise RunError(f"{self.path} keeps no snapshot{'' if step is None else f' of step {step}'}; set `snapshot`.")
+            raise RunError(
+                f"{self.path} keeps no snapshot{'' if step is None else f' of step {step}'}; set `snapshot`."
+            )
         return found[0]
 
     def values(self) -> dict[str, Tensor]:
@@ -200,7 +202,7 @@ class Record:
 
 
 def find(root: str | os.PathLike[str]) -> list[Record]:
-    """All runs below a folder, finished or not, in the order of their paths; folders without a readable one are left out.
+    """All runs below a folder, finished or not, in the order of their paths; what cannot be read is left out.
 
     Example:
         >>> finished = [record for record in find("runs") if record.finished]

@@ -53,7 +53,7 @@ class Values:
     Args:
         path: a safetensors file of the model's state dict.
         sha256: of that file; it stands for the values in the run's identity, the path does not.
-        step: how many steps of the run these weights have behind them (rewinding to step k); the run goes on from there.
+        step: how many steps of the run these weights have behind them (rewinding to step k); it goes on from there.
     """
 
     path: str
@@ -92,8 +92,8 @@ class Run:
         warmup: straight from 0, over so many steps or such a share of the run. Neutral: none.
         drop_last: leave out the last batch of an epoch where it would be smaller.
         fixed_order: every epoch in stored order, as Alford et al. 2019 had it.
-        augment: `CropFlip`, `Distort`, or ``"crop-flip"`` for the first at its defaults. Neutral: none. Where it crops to
-            a smaller side, the network is made for that side and tests on the centre.
+        augment: `CropFlip` or `Distort`; in TOML, ``"crop-flip"`` is the first at its defaults. Neutral: none. Where it
+            crops to a smaller side, the network is made for that side and tests on the centre.
         normalise: ``"channels"``: by mean and deviation of each channel over the training set; ``"per-image"``; or
             ``"none"``: pixels in [0, 1].
         label_smoothing: in [0, 1). Neutral: 0.
@@ -183,8 +183,8 @@ class Run:
             raise ValueError(f"`held_out` of `Run` must be a number of images, 0 or more. Got {self.held_out!r}.")
         if self.held_out == 0 and self.protocol == "held-out":
             raise ValueError(
-                "`held_out` of `Run` must be at least 1 under the protocol 'held-out'. Got 0; to choose on the test set "
-                "as papers do, say protocol='paper'."
+                "`held_out` of `Run` must be at least 1 under the protocol 'held-out'. Got 0; to choose on the test "
+                "set as papers do, say protocol='paper'."
             )
         for name in ("seed", *self.streams):
             value = self.seed if name == "seed" else self.streams[name]

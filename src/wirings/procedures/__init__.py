@@ -1,0 +1,26 @@
+"""Floor 6: procedures chain trainings: lottery tickets, structure only, sensitivity to further pruning."""
+
+from __future__ import annotations
+
+from wirings.procedures.lottery import Lottery, Pruning, Ticket, lottery, lottery_runs
+from wirings.procedures.reinitialise import Control, Retrained, structure_only, structure_only_run
+from wirings.procedures.sensitivity import Further, Sensitivity, recalibrated, sensitivity, sensitivity_of
+from wirings.procedures.values import Fit
+
+__all__ = [
+    "Control",
+    "Fit",
+    "Further",
+    "Lottery",
+    "Pruning",
+    "Retrained",
+    "Sensitivity",
+    "Ticket",
+    "lottery",
+    "lottery_runs",
+    "recalibrated",
+    "sensitivity",
+    "sensitivity_of",
+    "structure_only",
+    "structure_only_run",
+]
