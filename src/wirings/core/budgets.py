@@ -48,6 +48,9 @@ class Uniform:
     rounding: Rounding = "exact"
     kind: Literal["uniform"] = field(default="uniform", repr=False)
 
+    def __post_init__(self) -> None:
+        _check_rounding(self, self.rounding)
+
     def __call__(self, shapes: Shapes, density: float) -> dict[str, int]:
         return _settled(shapes, density, {name: 1.0 for name in shapes}, self.dense, self.rounding)
 
@@ -63,6 +66,9 @@ class ER:
     dense: tuple[str, ...] = ()
     rounding: Rounding = "exact"
     kind: Literal["er"] = field(default="er", repr=False)
+
+    def __post_init__(self) -> None:
+        _check_rounding(self, self.rounding)
 
     def __call__(self, shapes: Shapes, density: float) -> dict[str, int]:
         raw = {name: sum(shape[:2]) / max(math.prod(shape[:2]), 1) for name, shape in shapes.items()}
@@ -95,6 +101,7 @@ class ERK:
 
     def __post_init__(self) -> None:
         in_range("power", self, 0, 10)
+        _check_rounding(self, self.rounding)
 
     def __call__(self, shapes: Shapes, density: float) -> dict[str, int]:
         raw = {name: (sum(shape) / max(math.prod(shape), 1)) ** self.power for name, shape in shapes.items()}
@@ -118,6 +125,7 @@ class SmartRatio:
 
     def __post_init__(self) -> None:
         in_range("last", self, 0, 1, open_low=True)
+        _check_rounding(self, self.rounding)
 
     def __call__(self, shapes: Shapes, density: float) -> dict[str, int]:
         check_density(density, "SmartRatio")
@@ -161,6 +169,7 @@ class Explicit:
     kind: Literal["explicit"] = field(default="explicit", repr=False)
 
     def __post_init__(self) -> None:
+        _check_rounding(self, self.rounding)
         for pattern, density in self.densities.items():
             in_range("densities", self, 0, 1, of=density)
             if not isinstance(pattern, str):
@@ -180,16 +189,17 @@ class Explicit:
         return {name: said.get(name, counts.get(name, 0)) for name in shapes}
 
 
-uniform = Uniform()
-er = ER()
-erk = ERK()
-smart_ratio = SmartRatio()
-
-
 def check_density(density: float, owner: str) -> None:
     """Refuse a density outside (0, 1], NaN included."""
     if not isinstance(density, (int, float)) or isinstance(density, bool) or not 0 < density <= 1:
         raise ValueError(f"`density` of `{owner}` must be in (0, 1]. Got {density!r}.")
+
+
+def _check_rounding(owner: object, rounding: str) -> None:
+    if rounding != "exact" and rounding not in ROUNDINGS:
+        raise ValueError(
+            f"`rounding` of `{type(owner).__name__}` must be one of exact, {', '.join(ROUNDINGS)}. Got {rounding!r}."
+        )
 
 
 def _check_patterns(shapes: Shapes, patterns: Iterable[str], *, field: str = "dense") -> None:
@@ -241,3 +251,9 @@ def _clean(x: float) -> float:
     """``x`` without the dust of binary fractions: 0.1 * 30 is 3, not 3.0000000000000004."""
     nearest = round(x)
     return float(nearest) if abs(x - nearest) < min(1e-9 * max(1.0, abs(x)), 1e-4) else x
+
+
+uniform = Uniform()
+er = ER()
+erk = ERK()
+smart_ratio = SmartRatio()

@@ -1,1 +1,1 @@
-"""Floor 2: makers write a wiring before training."""
+"""Floor 2: makers write a wiring before training; controls make one from another."""

@@ -107,19 +107,32 @@ class FixedFanIn:
 
     def _draw(self, shape: tuple[int, ...], k: int, rng: Generator) -> Topology:
         outs, ins = shape[0], math.prod(shape[1:])
-        fan_in = min(max(round(k / outs), 1), ins)
-        sparse = 2 * fan_in <= ins  # drawing again what was drawn twice is quick only while most inputs are free
-        rows = _distinct_per_row(outs, ins, fan_in if sparse else ins - fan_in, rng)
-        topology = Topology(shape, index=rows)
-        return topology if sparse else ~topology
+        fan_in = min(max(round(k / max(outs, 1)), 1), ins)
+        return drawn_in_rows(shape, torch.full((outs,), fan_in), rng)
 
 
-def _distinct_per_row(rows: int, columns: int, each: int, rng: Generator) -> Tensor:
-    """Flat positions, ascending: ``each`` distinct columns for every row, uniform over all such sets."""
-    missing = torch.full((rows,), each)
-    drawn = torch.empty(0, dtype=torch.int64)
+def drawn_in_rows(shape: tuple[int, ...], degrees: Tensor, rng: Generator) -> Topology:
+    """A topology whose output units have these in-degrees, at uniformly random inputs; costs O(connections).
+
+    Args:
+        shape: of the weight.
+        degrees: connections of each output unit, shape ``(out,)``, on the CPU.
+        rng: for the draws.
+    """
+    columns = math.prod(shape[1:])
+    crowded = 2 * degrees > columns  # there the free positions are drawn: repeats stay rare
+    wanted = torch.where(crowded, columns - degrees, degrees)
+    starts = torch.arange(len(degrees)) * columns
+    missing, drawn = wanted, torch.empty(0, dtype=torch.int64)
     while bool(missing.any()):  # what was drawn twice is drawn again, one for one, so no set is preferred
-        starts = (torch.arange(rows) * columns).repeat_interleave(missing)
-        drawn = torch.unique(torch.cat([drawn, starts + torch.randint(columns, (len(starts),), generator=rng)]))
-        missing = each - torch.bincount(drawn // columns, minlength=rows)
-    return drawn
+        again = starts.repeat_interleave(missing)
+        drawn = torch.unique(torch.cat([drawn, again + torch.randint(columns, (len(again),), generator=rng)]))
+        missing = wanted - torch.bincount(drawn // columns, minlength=len(degrees))
+    if bool(crowded.all()):
+        return ~Topology(shape, index=drawn)
+    if bool(crowded.any()):
+        rows = (starts[crowded][:, None] + torch.arange(columns)).flatten()
+        of_crowded = crowded[drawn // columns]
+        filled = Topology(shape, index=rows) - Topology(shape, index=drawn[of_crowded])
+        return filled | Topology(shape, index=drawn[~of_crowded])
+    return Topology(shape, index=drawn)
