@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from torch import Generator, nn
@@ -240,7 +241,7 @@ def _best_chain(names: tuple[str, ...], shapes: Shapes, target: float, largest: 
     sizes = _sizes({name: shapes[name] for name in names})
     weights = [math.prod(shapes[name]) for name in names]
     candidates: list[tuple[float, Chain]] = []
-    for nodes in range(1, min(largest, max(sizes)) + 1):
+    for nodes in range(2, max(2, min(largest, max(sizes))) + 1):
         for digits in range(1, min(len(names), 8) + 1):
             system = _balanced(nodes, digits)
             if system is None:
@@ -248,11 +249,23 @@ def _best_chain(names: tuple[str, ...], shapes: Shapes, target: float, largest: 
             systems = tuple(system[: len(names) - at] for at in range(0, len(names), digits))
             if len(systems) == 1 and len(systems[0]) < digits:
                 continue
-            chain = _fitted(names, systems, nodes, sizes, target)
-            candidates.append((_misfit(chain, weights, target), chain))
+            for multiple in _MULTIPLES:
+                if multiple == 1 or nodes * multiple <= max(sizes):
+                    chain = _fitted(names, systems, nodes, multiple, sizes, target)
+                    candidates.append((_misfit(chain, weights, target), chain))
     return min(candidates, key=lambda scored: scored[0])[1]
 
 
+_MULTIPLES = (1, 2, 3, 4, 5, 8, 10, 16, 32)
+"""What widths are made multiples of, so that copies can be thinned out where number systems alone stay too dense."""
+
+
+@lru_cache(maxsize=1 << 16)
+def _divisors(g: int) -> tuple[int, ...]:
+    return tuple(d for d in range(1, g + 1) if g % d == 0)
+
+
+@lru_cache(maxsize=1 << 16)
 def _balanced(nodes: int, digits: int) -> tuple[int, ...] | None:
     """The factorisation of ``nodes`` into this many radices of at least 2 that is nearest to equal; largest first."""
     if digits == 1:
@@ -268,15 +281,20 @@ def _balanced(nodes: int, digits: int) -> tuple[int, ...] | None:
 
 
 def _fitted(
-    names: tuple[str, ...], systems: tuple[tuple[int, ...], ...], nodes: int, sizes: tuple[int, ...], target: float
+    names: tuple[str, ...],
+    systems: tuple[tuple[int, ...], ...],
+    nodes: int,
+    multiple: int,
+    sizes: tuple[int, ...],
+    target: float,
 ) -> Chain:
-    """Widths that cover the sizes, and the copy degrees whose density comes nearest to the target."""
-    widths = tuple(math.ceil(size / nodes) for size in sizes)
+    """Widths that cover the sizes, multiples of ``multiple``; copy degrees with the density nearest to the target."""
+    widths = tuple(multiple * math.ceil(size / nodes / multiple) for size in sizes)
     radices = [radix for system in systems for radix in system]
     degrees = []
     for i, radix in enumerate(radices):
         g = math.gcd(widths[i], widths[i + 1])
-        divisors = [d for d in range(1, g + 1) if g % d == 0]
+        divisors = _divisors(g)
         degrees.append(min(divisors, key=lambda d: abs(math.log(radix / nodes * d / g / target))))
     whole = all(d == math.gcd(widths[i], widths[i + 1]) for i, d in enumerate(degrees))
     return Chain(names, systems, widths, None if whole else tuple(degrees), sizes)
@@ -295,4 +313,5 @@ def _misfit(chain: Chain, weights: Sequence[int], target: float) -> float:
     whole = sum(s * w for s, w in zip(shares, weights, strict=True)) / sum(weights)
     by_layer = sum(abs(math.log(s / target)) for s in shares) / len(shares)
     cut = sum(1 - size / full for size, full in zip(chain.sizes, chain.untrimmed, strict=True)) / len(chain.sizes)
-    return 5 * abs(math.log(whole / target)) + by_layer + 2 * cut + 0.2 * thinned / len(shares)
+    lone = len(chain.systems[0]) == 1 and len(shares) > 1  # a system of one digit mixes nothing
+    return 10 * abs(math.log(whole / target)) + by_layer + 2 * cut + 0.2 * thinned / len(shares) + 0.2 * lone
