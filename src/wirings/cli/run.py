@@ -1,0 +1,212 @@
+"""``wirings run``: train networks; lists make a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from wirings.training.jobs import Outcome
+    from wirings.training.settings import Run
+
+
+def run_(
+    *,
+    preset: Path | None = None,
+    model: str | None = None,
+    data: str | None = None,
+    method: str | None = None,
+    sparsity: str | None = None,
+    density: str | None = None,
+    budget: str = "erk",
+    wiring: Path | None = None,
+    except_: Annotated[str | None, Parameter(name="--except")] = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    optimizer: str | None = None,
+    learning_rate: Annotated[str | None, Parameter(name=("--learning-rate", "--lr"))] = None,
+    weight_decay: float | None = None,
+    schedule: str | None = None,
+    warmup: str | None = None,
+    freeze_at: str | None = None,
+    augment: str | None = None,
+    protocol: str | None = None,
+    seed: str | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+    runs: Path = Path("runs"),
+    data_root: Path | None = None,
+    jobs: int | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    print_config: bool = False,
+) -> int:
+    """Train networks: any model, data, method and density; lists make a grid.
+
+    A run is named by its settings: give the same command again and finished runs are found, interrupted ones go on.
+
+        wirings run --method rigl --sparsity 0.95
+        wirings run --model resnet-20 --data cifar10 --method rigl,set,dnw --sparsity 0.9,0.98 --seed 0-4 --jobs 2
+
+    Parameters
+    ----------
+    preset
+        A TOML file with settings of a run; flags change them.
+    model
+        A model's name, or mypkg:Net for your own. Lists: "a,b". [default: lenet-300-100]
+    data
+        A data set's name, or mypkg:loaders for your own. Lists. [default: mnist-mini]
+    method
+        dense, static, rigl, set, dnw, gradual, ..., or small-dense (as many weights as the sparse one). Lists.
+    sparsity
+        Share of connections that do not exist: 0.95 or 95%. Lists.
+    density
+        Share that exists, instead of --sparsity. Lists.
+    budget
+        How connections are shared out over layers: erk, uniform, er, smart-ratio.
+    wiring
+        A wiring file to train (method static).
+    except_
+        Weights that stay dense: "conv1,fc".
+    epochs
+        Passes over the training images. [default: 20]
+    steps
+        Optimizer steps, instead of --epochs.
+    batch_size
+        Images a step. [default: 128]
+    optimizer
+        sgd, adam, adamw; its settings by --set optimizer.momentum=0.8. [default: sgd]
+    learning_rate
+        The highest one. Lists. [default: 0.1]
+    weight_decay
+        Of the optimizer.
+    schedule
+        cosine, constant or steps. [default: cosine]
+    warmup
+        From zero, over steps (500), a share of the run (0.1) or epochs (3ep).
+    freeze_at
+        When DNW's wiring is fixed: steps, a share of the run or epochs (3ep).
+    augment
+        none, flip, crop or crop-flip. [default: none]
+    protocol
+        held-out, or paper: choose the best epoch on the test set, as papers do. [default: held-out]
+    seed
+        Seeds: "0-4" or "0,1,2". [default: 0]
+    set_
+        Any other setting, by its path: --set method.fraction.peak=0.5
+    runs
+        The folder of all runs.
+    data_root
+        The folder that holds data sets; otherwise $WIRINGS_DATA.
+    jobs
+        Runs side by side. [default: cores / threads]
+    threads
+        Of each run. [default: 1]
+    device
+        cpu, cuda or auto. [default: cpu]
+    print_config
+        Print the settings as TOML, and train nothing.
+    """
+    from wirings.cli import flags
+    from wirings.core.errors import SettingsError
+    from wirings.core.settings import to_plain
+    from wirings.training.settings import Run
+
+    plain = flags.preset(None if preset is None else str(preset))
+    fixed = {
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": batch_size,
+        "schedule": schedule,
+        "augment": augment,
+        "protocol": protocol,
+        "threads": threads,
+        "device": device,
+        "except_": None if except_ is None else flags.listed(except_, str, flag="--except"),
+    }
+    plain |= {name: value for name, value in fixed.items() if value is not None}
+    length = int(plain.get("epochs", 20))
+    if warmup is not None:
+        plain["warmup"] = flags.duration(warmup, length, flag="--warmup")
+    if optimizer is not None:
+        plain["optimizer"] = {"kind": optimizer}
+    if weight_decay is not None:
+        plain["optimizer"] = {**_table(plain.get("optimizer", "sgd")), "weight_decay": weight_decay}
+
+    axes: dict[str, list[Any]] = {}
+    for name, text in (("model", model), ("data", data)):
+        if text is not None:
+            axes[name] = flags.listed(text, str, flag=f"--{name}")
+    if learning_rate is not None:
+        axes["learning_rate"] = flags.listed(learning_rate, float, flag="--learning-rate")
+    if wiring is not None:
+        if method not in (None, "static") or density is not None or sparsity is not None:
+            raise SettingsError("`--wiring` is trained as it is: leave --method, --density and --sparsity out.")
+        axes["method"] = [("static", {"kind": "static", "begin": {"path": str(wiring)}})]
+    elif method is not None:
+        shares = flags.densities(density, sparsity)
+        axes["method"] = flags.method_tables(flags.listed(method, str, flag="--method"), shares, budget)
+    elif density is not None or sparsity is not None:
+        raise SettingsError("`--density` and `--sparsity` need a method: add --method rigl, say.")
+    if seed is not None:
+        axes["seed"] = flags.listed(seed, int, flag="--seed")
+
+    defaults = to_plain(Run())  # whole tables, so that --set may change one setting in them
+    plains = []
+    for point in flags.grid(axes):
+        one = {**defaults, **plain, **point}
+        if "method" in point:
+            _put_method(one, *point["method"])
+        if freeze_at is not None and isinstance(one.get("method"), dict) and one["method"]["kind"] == "dnw":
+            one["method"] = {**one["method"], "freeze_at": flags.duration(freeze_at, length, flag="--freeze-at")}
+            one.setdefault("label", "dnw-frozen")
+        plains.append(flags.changed(one, set_))
+    wanted = flags.runs_of(plains)
+    if print_config:
+        print("\n".join(f"# {run.id}\n{run.to_toml()}" for run in wanted))
+        return 0
+    return _train(wanted, runs, data_root, jobs)
+
+
+def _table(optimizer: Any) -> dict[str, Any]:
+    return {"kind": optimizer} if isinstance(optimizer, str) else dict(optimizer)
+
+
+def _put_method(plain: dict[str, Any], name: str, table: Mapping[str, Any] | None) -> None:
+    plain.pop("method", None)
+    if name == "small-dense":
+        plain |= table or {}
+    elif table is not None:
+        plain["method"] = dict(table)
+
+
+def _train(wanted: list[Run], root: Path, data_root: Path | None, jobs: int | None) -> int:
+    """Make the runs, one here or several side by side, and say how they ended."""
+    from rich.console import Console
+
+    from wirings.cli.progress import shown
+    from wirings.training.check import check
+    from wirings.training.jobs import train_all
+
+    for run in {run.group: run for run in wanted}.values():
+        check(run, data_root)
+    console = Console(highlight=False)
+    with shown(len(wanted)) as listener:
+        outcomes = train_all(wanted, root, jobs=jobs, data_root=data_root, listener=listener)
+    for outcome in outcomes:
+        console.print(_line(outcome), soft_wrap=True, markup=False)
+    return 0 if all(outcome.finished for outcome in outcomes) else 1
+
+
+def _line(outcome: Outcome) -> str:
+    if not outcome.finished:
+        return f"{outcome.run.id}: {outcome.status}. {outcome.error}"
+    record = outcome.record
+    best = f"best {100 * record.test_accuracy_best:.2f} % (chosen on {record.best_chosen_on})"
+    return (
+        f"{record.id}: test accuracy {100 * record.test_accuracy_last:.2f} %, {best}, "
+        f"{100 * (1 - record.density):.4g} % sparse, {record.seconds:.1f} s, {record.path}"
+    )
