@@ -92,9 +92,10 @@ def shared_out(total: int, pull: Mapping[str, float], room: Mapping[str, int]) -
     open_ = [name for name in room if room[name]]
     while open_:
         left = total - sum(ideal.values())
-        weights = {name: pull[name] for name in open_}
-        if not any(weights.values()):  # nothing pulls any more: share by room
-            weights = {name: float(room[name]) for name in open_}
+        strongest = max(pull[name] for name in open_)
+        weights = {
+            name: pull[name] / strongest if strongest else float(room[name]) for name in open_
+        }  # no pull: by room
         scale = left / sum(weights.values())
         full = [name for name in open_ if weights[name] * scale >= room[name]]
         if not full:
