@@ -107,7 +107,7 @@ def rows_of(cells: Sequence[Cell], against: str) -> list[tuple[str, ...]]:
                 f"{statistics.fmean(cell.best):.2f} ({cell.chosen_on})",
                 f"{effect.effect:+.2f} ({effect.low:+.2f} to {effect.high:+.2f})" if effect else "",
                 "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}",
-                f"{cell.flops / dense.flops:.3g} x" if dense else f"{cell.flops:.3g}",
+                _times(cell, dense),
                 f"{cell.seconds:.1f}",
             )
         )
@@ -122,10 +122,11 @@ def _rival(cell: Cell, cells: Sequence[Cell], against: str) -> Cell | None:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    from wirings.cli.console import output
+
+    console = output()
     same = [i for i in range(len(heads)) if i < 2 and len({row[i] for row in rows}) == 1]
     if same:
         console.print(", ".join(rows[0][i] for i in same), style="bold")
@@ -135,7 +136,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             table.add_column(head, justify="left" if i < 3 else "right", no_wrap=i > 2)
     for row in rows:
         table.add_row(*(value for i, value in enumerate(row) if i not in same))
-    console.print(table, soft_wrap=not console.is_terminal)
+    console.print(table)
 
 
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -158,3 +159,10 @@ def _latex(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         print(" & ".join(map(escaped, row)) + r" \\")
     print("\\bottomrule\n\\end{tabular}")
+
+
+def _times(cell: Cell, dense: Cell | None) -> str:
+    """Training FLOPs beside those of the dense network, where both are known."""
+    if math.isnan(cell.flops):
+        return ""
+    return f"{cell.flops / dense.flops:.3g} x" if dense and dense.flops > 0 else f"{cell.flops:.3g}"

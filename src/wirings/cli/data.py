@@ -17,14 +17,14 @@ def data_(names: str = "", /, *, root: Path | None = None, fetch: bool = False) 
     fetch
         Download what is not here (known addresses, known hashes).
     """
-    from rich.console import Console
     from rich.table import Table
 
     from wirings import data
+    from wirings.cli.console import output
     from wirings.cli.flags import listed
     from wirings.core.errors import DataError
 
-    console = Console(highlight=False)
+    console = output()
     table = Table("data set", "training", "test", "image", "classes", "sha-256", "where", box=None, pad_edge=False)
     wanted = [data.canonical(n) for n in listed(names, str, flag="NAMES")] if names else list(data.names())
     for name in wanted:
@@ -39,5 +39,5 @@ def data_(names: str = "", /, *, root: Path | None = None, fetch: bool = False) 
         shape = "x".join(map(str, found.train_images.shape[1:]))
         counts = (f"{len(found.train_labels):,}", f"{len(found.test_labels):,}")
         table.add_row(name, *counts, shape, str(found.classes), found.sha256[:12], str(place or "in the package"))
-    console.print(table, soft_wrap=True)
+    console.print(table)
     return 0

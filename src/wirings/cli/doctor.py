@@ -11,15 +11,15 @@ def doctor_() -> int:
     way out."""
     import psutil
     import torch
-    from rich.console import Console
     from rich.table import Table
 
     from wirings import __version__, data
+    from wirings.cli.console import output
     from wirings.core.errors import DataError
     from wirings.kernels import native
     from wirings.training import host
 
-    console = Console(highlight=False)
+    console = output()
     table = Table(box=None, show_header=False, pad_edge=False)
     machine = host.host()
     memory = psutil.virtual_memory()
@@ -44,5 +44,5 @@ def doctor_() -> int:
         except DataError:
             place = "not here: wirings data --fetch, or set WIRINGS_DATA"
         table.add_row(f"[bold]{name}[/]", place)
-    console.print(table, soft_wrap=True)
+    console.print(table)
     return 0

@@ -145,7 +145,7 @@ def method_tables(
     from wirings.methods import names as methods
 
     members = {kind: family("method")[kind] for kind in methods()}
-    known = [*members, "dense", "small-dense"]
+    known = [*members, "dense", "small-dense", "lottery"]
     budgeted = from_plain("budget", budget, where="--budget") if budget else ERK()
     tables: list[tuple[str, dict[str, Any] | None]] = []
     for name in names:
@@ -157,8 +157,8 @@ def method_tables(
         if not shares:
             raise SettingsError(f"`--method {name}` needs a density: give --sparsity 0.95 or --density 0.05.")
         for share in shares:
-            if name == "small-dense":
-                tables.append((name, {"small_dense": share}))
+            if name in ("small-dense", "lottery"):
+                tables.append((name, {"density": share}))
                 continue
             try:
                 tables.append((name, to_plain(members[name].at(share, budget=budgeted))))  # type: ignore[attr-defined]

@@ -17,9 +17,9 @@ def list_(folder: Path = Path("runs"), /, *, json: bool = False) -> int:
     """
     import json as writer
 
-    from rich.console import Console
     from rich.table import Table
 
+    from wirings.cli.console import output
     from wirings.training.records import find
 
     records = find(folder)
@@ -28,7 +28,7 @@ def list_(folder: Path = Path("runs"), /, *, json: bool = False) -> int:
             row = {"id": record.id, "status": record.status, "method": record.method, "seed": record.seed}
             print(writer.dumps(row | record.results | {"seconds": record.seconds, "path": str(record.path)}))
         return 0
-    console = Console(highlight=False)
+    console = output()
     if not records:
         console.print(f"No run in {folder}.")
         return 0
@@ -43,5 +43,5 @@ def list_(folder: Path = Path("runs"), /, *, json: bool = False) -> int:
         else:
             numbers = ("", "", "")
         table.add_row(record.id, record.status, *numbers, f"{record.seconds:.1f}")
-    console.print(table, soft_wrap=not console.is_terminal)
+    console.print(table)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from wirings.procedures import Lottery
     from wirings.training.jobs import Outcome
     from wirings.training.settings import Run
 
@@ -33,6 +35,8 @@ def run_(
     schedule: str | None = None,
     warmup: str | None = None,
     freeze_at: str | None = None,
+    rounds: int | None = None,
+    rewind: str | None = None,
     augment: str | None = None,
     protocol: str | None = None,
     seed: str | None = None,
@@ -60,7 +64,8 @@ def run_(
     data
         A data set's name, or mypkg:loaders for your own. Lists. [default: mnist-mini]
     method
-        dense, static, rigl, set, dnw, gradual, ..., or small-dense (as many weights as the sparse one). Lists.
+        dense, static, rigl, set, dnw, gradual, ...; lottery (rounds of training and pruning); small-dense (a dense
+        network with as many weights as the sparse one). Lists.
     sparsity
         Share of connections that do not exist: 0.95 or 95%. Lists.
     density
@@ -89,6 +94,10 @@ def run_(
         From zero, over steps (500), a share of the run (0.1) or epochs (3ep).
     freeze_at
         When DNW's wiring is fixed: steps, a share of the run or epochs (3ep).
+    rounds
+        Of a lottery. [default: so many that each takes about a fifth of what is left]
+    rewind
+        Where a lottery puts survivors back to: a step, a share of the run or epochs. [default: 0, the first values]
     augment
         none, flip, crop or crop-flip. [default: none]
     protocol
@@ -155,48 +164,75 @@ def run_(
         axes["seed"] = flags.listed(seed, int, flag="--seed")
 
     defaults = to_plain(Run())  # whole tables, so that --set may change one setting in them
-    plains = []
+    plains: list[dict[str, Any]] = []
+    lotteries: list[tuple[dict[str, Any], float]] = []
     for point in flags.grid(axes):
         one = {**defaults, **plain, **point}
+        label, table = point.get("method", ("", None))
         if "method" in point:
-            _put_method(one, *point["method"])
-        if freeze_at is not None and isinstance(one.get("method"), dict) and one["method"]["kind"] == "dnw":
-            one["method"] = {**one["method"], "freeze_at": flags.duration(freeze_at, length, flag="--freeze-at")}
-            one.setdefault("label", "dnw-frozen")
-        plains.append(flags.changed(one, set_))
+            one.pop("method")
+        if label == "small-dense":
+            one["small_dense"] = table["density"]
+        elif table is not None and label != "lottery":
+            one["method"] = dict(table)
+            if freeze_at is not None and label == "dnw":
+                one["method"]["freeze_at"] = flags.duration(freeze_at, length, flag="--freeze-at")
+                one["label"] = one["label"] or "dnw-frozen"
+        one = flags.changed(one, set_)
+        if label == "lottery":
+            lotteries.append((one, table["density"]))
+        else:
+            plains.append(one)
     wanted = flags.runs_of(plains)
+    back = 0 if rewind is None else flags.duration(rewind, length, flag="--rewind")
+    plays = [_lottery(one, share, rounds, back) for one, share in lotteries]
     if print_config:
-        print("\n".join(f"# {run.id}\n{run.to_toml()}" for run in wanted))
+        print("\n".join(f"# {run.id}\n{run.to_toml()}" for run in [*wanted, *(play.first for play in plays)]))
         return 0
-    return _train(wanted, runs, data_root, jobs)
+    return _train(wanted, plays, runs, data_root, jobs)
 
 
 def _table(optimizer: Any) -> dict[str, Any]:
     return {"kind": optimizer} if isinstance(optimizer, str) else dict(optimizer)
 
 
-def _put_method(plain: dict[str, Any], name: str, table: Mapping[str, Any] | None) -> None:
-    plain.pop("method", None)
-    if name == "small-dense":
-        plain |= table or {}
-    elif table is not None:
-        plain["method"] = dict(table)
+def _lottery(plain: Mapping[str, Any], density: float, rounds: int | None, rewind: int | float) -> Lottery:
+    """A lottery that ends at this density."""
+    from wirings.core.errors import SettingsError
+    from wirings.procedures import Lottery, Pruning
+    from wirings.training.settings import Run
+
+    rounds = rounds or max(round(math.log(density) / math.log(0.8)), 1)
+    try:
+        return Lottery(
+            run=Run.from_plain(plain), rounds=rounds, pruning=Pruning.reaching(density, rounds), rewind=rewind
+        )
+    except ValueError as error:
+        raise SettingsError(f"`--method lottery` at density {density:g}: {error}") from error
 
 
-def _train(wanted: list[Run], root: Path, data_root: Path | None, jobs: int | None) -> int:
-    """Make the runs, one here or several side by side, and say how they ended."""
+def _train(wanted: list[Run], plays: list[Lottery], root: Path, data_root: Path | None, jobs: int | None) -> int:
+    """Make the runs side by side, and those that follow from them; say how they ended."""
     from rich.console import Console
 
     from wirings.cli.progress import shown
     from wirings.training.check import check
     from wirings.training.jobs import train_all
 
-    for run in {run.group: run for run in wanted}.values():
+    asked = [*wanted, *(play.first for play in plays)]
+    for run in {run.group: run for run in asked}.values():
         check(run, data_root)
     console = Console(highlight=False)
-    with shown(len(wanted)) as listener:
-        outcomes = train_all(wanted, root, jobs=jobs, data_root=data_root, listener=listener)
-    for outcome in outcomes:
+    with shown(len({run.id for run in asked}) + sum(play.rounds for play in plays)) as listener:
+        outcomes = train_all(
+            asked,
+            root,
+            jobs=jobs,
+            then=lambda record: [run for play in plays for run in play.then(record)],
+            data_root=data_root,
+            listener=listener,
+        )
+    for outcome in {outcome.run.id: outcome for outcome in outcomes}.values():
         console.print(_line(outcome), soft_wrap=True, markup=False)
     return 0 if all(outcome.finished for outcome in outcomes) else 1
 
