@@ -76,7 +76,7 @@ def unit_flows(scores: Scores, pairs: Sequence[tuple[str, str]] | None = None) -
 
 
 def flow_correlation(flows: Mapping[tuple[str, str], UnitFlow]) -> float:
-    """Pearson's correlation of incoming with outgoing over all units (figure 3: SynFlow 1, magnitude 0.74, random 0)."""
+    """Pearson's correlation of incoming and outgoing over all units (figure 3: SynFlow 1, magnitude 0.74, random 0)."""
     both = torch.stack(
         [torch.cat([f.incoming for f in flows.values()]), torch.cat([f.outgoing for f in flows.values()])]
     )

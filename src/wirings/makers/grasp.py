@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -71,7 +71,8 @@ def grasp(
         density: of the prunable weights together, in (0, 1].
         sign: "paper" keeps the largest ``w * (H g)``; "synflow-data" keeps the smallest, and takes no temperature:
             the opposite selection, which made the GraSP numbers stored with the SynFlow paper.
-        temperature: divides the logits; by default 200 (the authors' code) with "paper" and 1 with "synflow-data".
+        temperature: divides the logits; by default 200 (the authors' code) with "paper" and 1 with "synflow-data", and
+            1 where the model makes the loss itself (batches by name).
         redraw_linear: score with linear layers freshly drawn from Glorot's normal distribution, as the authors' code
             does in its copy of the network.
         rounds, schedule: more than one round is iterative GraSP.
@@ -82,14 +83,16 @@ def grasp(
     """
     if sign not in ("paper", "synflow-data"):
         raise ValueError(f'`sign` of `grasp` must be "paper" or "synflow-data". Got {sign!r}.')
-    heat = (200.0 if sign == "paper" else 1.0) if temperature is None else temperature
-    if not heat > 0 or math.isinf(heat):
+    if temperature is not None and not 0 < temperature < math.inf:
         raise ValueError(f"`temperature` of `grasp` must be a positive number. Got {temperature!r}.")
+    batches = _halved(as_batches(batch, "grasp"))
+    own_loss = loss is None and isinstance(batches[0], Mapping)
+    heat = temperature or (200.0 if sign == "paper" and not own_loss else 1.0)
     weights = weights_of(model, where, except_, "grasp")
     values: dict[str, Tensor] = {name: weight.detach() for name, weight in weights.items()}
     if redraw_linear:
         values = _redrawn(values, rng or stream(0, "grasp"))
-    problem = Problem(model, values, _halved(as_batches(batch, "grasp")), loss, heat)
+    problem = Problem(model, values, batches, loss, heat)
     with untouched(model, norms=norms):
         return prune(
             lambda masks: grasp_scores(problem, masks, sign=sign),

@@ -25,6 +25,7 @@ from wirings.makers.scoring import (
     call,
     keys_of,
     prune,
+    said_which,
     shapes_of,
     state_of,
     untouched,
@@ -110,7 +111,8 @@ def ntk_sap_scores(
     inner = unwrapped(model)
     state, keys = state_of(inner), keys_of(inner)
     soft = {name: masks[name].to(w.device, w.dtype).requires_grad_() for name, w in weights.items()}
-    here = call(inner, state | {keys[name]: m * weights[name] for name, m in soft.items()}, inputs)
+    with said_which("ntk_sap", inner, f"Gaussian inputs of shape {tuple(inputs.shape)}"):
+        here = call(inner, state | {keys[name]: m * weights[name] for name, m in soft.items()}, inputs)
     there = call(inner, state | {keys[name]: m * (weights[name] + shifts[name]) for name, m in soft.items()}, inputs)
     change = (here - there).double().square().sum()
     found = torch.autograd.grad(change, list(soft.values()), allow_unused=True)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wirings.core.budgets import AnyBudget, Budget, check_density, uniform
-from wirings.core.errors import WiringError
+from wirings.core.errors import WiringError, WiringsError
 from wirings.core.forms import AnyForm, Form, Unstructured
 from wirings.core.names import bare, matches
 from wirings.core.select import top_mask
@@ -333,6 +333,18 @@ def untouched(model: nn.Module, *, norms: Literal["train", "eval"] = "eval") -> 
         torch.set_rng_state(cpu)
         if accelerator is not None:
             torch.cuda.set_rng_state(accelerator, device)
+
+
+@contextmanager
+def said_which(owner: str, model: nn.Module, what: str) -> Iterator[None]:
+    """Within: an error of the user's model becomes one sentence that says who ran it on what."""
+    try:
+        yield
+    except WiringsError:
+        raise
+    except Exception as error:  # whatever a stranger's forward pass may raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WiringError(f"`{owner}` could not run `{type(model).__name__}` on {what}: {reason}") from error
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:

@@ -30,6 +30,7 @@ from wirings.makers.scoring import (
     listed,
     logits,
     prune,
+    said_which,
     shapes_of,
     untouched,
     unwrapped,
@@ -151,7 +152,7 @@ class Flow:
     def forward(self, weights: Mapping[str, Tensor]) -> Tensor:
         """``R``: the sum of what the absolute network makes of ones."""
         ones = torch.ones(self.shape, dtype=torch.float64, device=self.device)
-        with _float64(), Homogeneous(self.model):
+        with _float64(), Homogeneous(self.model), said_which("synflow", self.model, f"ones of shape {self.shape}"):
             return logits(functional_call(self.model, {**self.absolute, **weights}, (ones,))).sum()
 
     def _look(self, scores: Mapping[str, Tensor], masks: Masks) -> None:
