@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wirings.core.errors import SettingsError, nearest
 from wirings.core.settings import family
 from wirings.methods.dnw import DNW
 from wirings.methods.drop_grow import SET, RigL, exchange, itop
@@ -62,5 +63,7 @@ def forms_of(kind: str) -> tuple[str, ...]:
         >>> forms_of("snfs")
         ('unstructured',)
     """
+    if kind not in family("method"):
+        raise SettingsError(f"There is no method {kind!r}. {nearest(kind, names())}")
     allowed = getattr(family("method")[kind], "forms")  # noqa: B009 (any registered class; mypy knows only `type`)
     return tuple(kind for kind, form in sorted(family("form").items()) if issubclass(form, allowed))

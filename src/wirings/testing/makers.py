@@ -26,7 +26,7 @@ def check_maker(maker: AnyMaker, *, counts: Mapping[str, int] | None = None) -> 
     the bit, its training flag too) and the global random state left alone; settings survive TOML.
 
     Example:
-        >>> check_maker(ErdosRenyi(0.25), counts={"0.weight": 136, "3.weight": 64, "5.weight": 28})
+        >>> check_maker(ErdosRenyi(0.25), counts={"0.weight": 45, "3.weight": 121, "5.weight": 50})
 
     Args:
         maker: of shapes, of weights, or of a model.

@@ -1,0 +1,142 @@
+"""Edge-popup, Gem-Miner and learned supermasks: weights stay, scores train."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from wirings.core.forms import Block
+from wirings.core.schedules import Every
+from wirings.core.settings import resolved
+from wirings.core.support import Support
+from wirings.core.topology import Topology
+from wirings.methods import EdgePopup, GemMiner, Scored, Supermask
+from wirings.testing import FakeSite
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def shown(support: Support) -> list[int]:
+    return support.forward.mask.int()[0].tolist()
+
+
+def test_edge_popup_keeps_the_largest_scores_by_absolute_value() -> None:
+    site = FakeSite([[0.1, -0.4, 0.3, 0.2]])
+    support = EdgePopup(density=0.5).start({"w": site}, generator())["w"]
+    assert shown(support) == [0, 1, 1, 0]
+    assert support.backward.is_full
+
+
+def test_every_score_gets_the_gradient_times_its_weight() -> None:
+    frozen = torch.tensor([[2.0, -3.0, 0.5, 1.0]])
+    gradient = torch.tensor([[1.0, 1.0, -2.0, 0.0]])
+    support = Support(Topology.at((1, 4), [0]), Topology.full((1, 4)))
+    assert Scored().pullback(gradient, frozen, support).tolist() == [[2.0, -3.0, -1.0, 0.0]]
+    assert Scored().effective(gradient, frozen, support).tolist() == [[2.0, 0.0, 0.0, 0.0]]
+
+
+def test_a_pruned_score_gets_neither_gradient_nor_decay() -> None:
+    ones = torch.ones(1, 3)
+    support = Support.both(Topology.at((1, 3), [1]))
+    assert Scored().pullback(ones, ones, support).tolist() == [[0.0, 1.0, 0.0]]
+    penalty = Scored(decay=0.5).penalty(ones, support)
+    assert penalty is not None
+    assert penalty.tolist() == [[0.0, 0.5, 0.0]]
+    assert Scored().penalty(ones, support) is None
+
+
+def test_edge_popups_first_scores_are_kaiming_uniform() -> None:
+    scores = Scored().begin(torch.zeros(200, 50, 3, 3, dtype=torch.float64), generator())
+    bound = 1 / math.sqrt(450)
+    assert scores.abs().max() <= bound
+    assert abs(scores.std() - bound / math.sqrt(3)) < 1e-2 * bound
+    assert abs(scores.mean()) < 1e-2 * bound
+
+
+def test_gem_miners_scores_begin_uniform_and_stay_in_the_unit_interval() -> None:
+    rule = GemMiner().rule()
+    scores = rule.begin(torch.zeros(200, 50), generator())
+    assert 0 <= scores.min() < scores.max() <= 1
+    assert abs(scores.mean() - 0.5) < 0.01
+    assert rule.project(torch.tensor([-0.2, 0.4, 1.7])).tolist() == pytest.approx([0.0, 0.4, 1.0])
+    free = torch.tensor([-0.2, 1.7])
+    assert EdgePopup().rule().project(free) is free
+
+
+def test_over_the_network_the_larger_scores_win_wherever_they_are() -> None:
+    sites = {"a": FakeSite([[0.9, 0.8, 0.7]]), "b": FakeSite([[0.1, 0.2, 0.85]])}
+    supports = EdgePopup(density=0.5, scope="network").start(sites, generator())
+    assert {name: shown(support) for name, support in supports.items()} == {"a": [1, 1, 0], "b": [0, 0, 1]}
+
+
+def test_a_falling_density_begins_dense_and_ends_where_asked() -> None:
+    method = EdgePopup(density=0.01, sparser_until=100)
+    site = FakeSite(torch.rand(100, 10, generator=generator()))
+    found = [method.update({"w": site}, step, generator())["w"].forward.nnz for step in (0, 10, 50, 100, 150)]
+    assert found == [1000, 631, 100, 10, 10]
+
+
+def test_gem_miner_uses_the_survivors_above_one_half() -> None:
+    site = FakeSite([[0.9, 0.4, 0.6, 0.5, 0.7]], mask=[[0, 0, 1, 1, 0]], backward=[[0, 1, 1, 1, 1]])
+    after = GemMiner(density=0.2, when=Every(10), until=90, finish=100).update({"w": site}, 7, generator())["w"]
+    assert shown(after) == [0, 0, 1, 0, 1]  # 0.9 was pruned, and one half is not above one half
+    assert after.backward == site.support.backward
+
+
+def test_gem_miner_prunes_the_lowest_scores_of_the_network_for_good() -> None:
+    method = GemMiner(density=0.25, when=Every(10), until=20, finish=100)
+    sites = {"a": FakeSite([[0.9, 0.8, 0.3, 0.7]]), "b": FakeSite([[0.1, 0.2, 0.95, 0.05]])}
+    for step, left in ((10, {"a": [0, 1, 3], "b": [2]}), (20, {"a": [0], "b": [2]}), (30, {"a": [0], "b": [2]})):
+        for name, support in method.update(sites, step, generator()).items():
+            sites[name].install(support)
+            assert support.backward.index.tolist() == left[name]
+
+
+def test_gem_miners_rounds_are_the_papers() -> None:
+    """E = 150, T = 5: 29 rounds; each removes 1 - exp(ln(target) / 29) of what is left."""
+    method = resolved(GemMiner(density=0.0144), 150)
+    assert [step for step in range(1, 151) if method.when(step) and step <= method.until] == list(range(5, 146, 5))
+    site = FakeSite(torch.rand(1000, 100, generator=generator()))
+    counts = []
+    for step in (5, 10, 145):
+        site.install(method.update({"w": site}, step, generator())["w"])
+        counts.append(site.support.backward.nnz)
+    rate = 1 - math.exp(math.log(0.0144) / 29)
+    assert abs(rate - 0.1360) < 5e-5
+    assert counts == [round(100_000 * (1 - rate)), round(100_000 * (1 - rate) ** 2), 1440]
+
+
+def test_at_the_finish_every_survivor_is_used() -> None:
+    method = GemMiner(density=0.4, when=Every(10), until=90, finish=100)
+    site = FakeSite([[0.9, 0.1, 0.2, 0.05, 0.01]])
+    after = method.update({"w": site}, 100, generator())["w"]
+    assert after.is_plain
+    assert shown(after) == [1, 0, 1, 0, 0]
+    assert method.due(100)
+    assert not method.due(101)
+
+
+def test_a_supermask_is_drawn_with_the_scores_chances() -> None:
+    scores = torch.tensor([[-2.0, 0.0, 2.0, 40.0, -40.0]])
+    rng, seen = generator(), torch.zeros(5)
+    for step in range(2000):
+        support = Supermask(settle_at=10_000).update({"w": FakeSite(scores)}, step, rng)["w"]
+        assert support.backward.is_full
+        seen += support.forward.mask[0]
+    chance = scores[0].sigmoid()
+    assert ((seen / 2000 - chance).abs() < 4 * (chance * (1 - chance) / 2000).sqrt() + 1e-6).all()
+
+
+def test_a_settled_supermask_is_the_likelier_half() -> None:
+    site = FakeSite([[-2.0, 0.1, 2.0, -0.1]])
+    method = Supermask(settle_at=100)
+    assert shown(method.update({"w": site}, 100, generator())["w"]) == [0, 1, 1, 0]
+
+
+def test_the_network_ranks_single_scores_only() -> None:
+    with pytest.raises(ValueError, match=r"`form` of `EdgePopup` must be Unstructured\(\) with scope=\"network\""):
+        EdgePopup(scope="network", form=Block(2, 2))
