@@ -13,7 +13,7 @@ from wirings.methods.granet import GraNet
 from wirings.methods.mest import MEST
 from wirings.methods.method import Method, Site, Sites, Supports, planned, shapes_of
 from wirings.methods.rule import Rule, Scored, Straight
-from wirings.methods.snfs import SNFS
+from wirings.methods.snfs import SNFS, shared_out
 from wirings.methods.srigl import SRigL
 from wirings.methods.static import Static
 from wirings.methods.supermask import Supermask
@@ -47,6 +47,7 @@ __all__ = [
     "one_time",
     "planned",
     "shapes_of",
+    "shared_out",
     "thresholds",
 ]
 
