@@ -18,11 +18,14 @@ from wirings.methods import SET, Sites, Supports, forms_of, names
 from wirings.methods.drop_grow import at_random, exchange
 from wirings.testing import check_method
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("row", ROWS)
-def test_a_method_keeps_what_every_method_must(row: str) -> None:
+def test_a_method_keeps_what_every_method_must(row: str, device: str) -> None:
     method, counts = ROWS[row]
-    check_method(method, steps=STEPS, counts=counts)
+    check_method(method, steps=STEPS, counts=counts, device=device)
 
 
 @pytest.mark.parametrize("form", FORMS)

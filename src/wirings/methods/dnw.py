@@ -12,8 +12,7 @@ from wirings.core.forms import NM, Block, ConstantFanIn, Unstructured
 from wirings.core.scores import magnitude
 from wirings.core.settings import Duration, check_duration, duration, register
 from wirings.core.support import Support
-from wirings.core.topology import Topology
-from wirings.methods.method import Method, Site, Sites, Supports, shapes_of
+from wirings.methods.method import Method, Site, Sites, Supports, everywhere, shapes_of
 
 
 @register("method")
@@ -60,7 +59,7 @@ class DNW(Method):
         return {name: self._strongest(site, counts[name], step) for name, site in sites.items()}
 
     def _strongest(self, site: Site, k: int, step: int) -> Support:
-        whole = site.support.backward if step else Topology.full(site.shape)
+        whole = site.support.backward if step else everywhere(site)
         best = self.form.top(magnitude(site.weight(on=whole)), self.form.settle(k, site.shape), whole)
         frozen = self.freeze_at is not None and step >= self.freeze_at
         return Support(best, best if frozen else whole)

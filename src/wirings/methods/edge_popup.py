@@ -14,9 +14,8 @@ from wirings.core.scores import magnitude
 from wirings.core.select import top_global
 from wirings.core.settings import Duration, check_duration, duration, in_range, register
 from wirings.core.support import Support
-from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
-from wirings.methods.method import Method, Sites, Supports, shapes_of
+from wirings.methods.method import Method, Sites, Supports, everywhere, shapes_of
 from wirings.methods.rule import Rule, Scored
 
 
@@ -73,10 +72,10 @@ class EdgePopup(Method):
         shapes, density = shapes_of(sites), self.density
         if self.sparser_until is not None:
             density = Exponential(initial=1.0, final=self.density, until=self.sparser_until)(step)
-        whole = Wiring.full(shapes)
+        whole = Wiring({name: everywhere(site) for name, site in sites.items()})
         strength = {name: magnitude(site.weight(on=whole[name])) for name, site in sites.items()}
         if self.scope == "network":
             used = top_global(strength, round(density * whole.numel), whole)
             return {name: Support(used[name], whole[name]) for name in sites}
         counts = {n: self.form.settle(k, shapes[n]) for n, k in self.budget(shapes, density).items()}
-        return {n: Support(self.form.top(strength[n], counts[n], whole[n]), Topology.full(shapes[n])) for n in sites}
+        return {n: Support(self.form.top(strength[n], counts[n], whole[n]), whole[n]) for n in sites}

@@ -15,7 +15,7 @@ from wirings.core.settings import Duration, check_duration, duration, in_range, 
 from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
-from wirings.methods.method import Method, Site, Sites, Supports, shapes_of
+from wirings.methods.method import Method, Site, Sites, Supports, everywhere, shapes_of
 from wirings.methods.rule import Rule, Scored
 
 
@@ -62,7 +62,7 @@ class GemMiner(Method):
         return Scored(unit=True, decay=self.decay)
 
     def start(self, sites: Sites, rng: Generator) -> Supports:
-        return self._used({n: Topology.full(s.shape) for n, s in sites.items()}, sites, 0)
+        return self._used({n: everywhere(s) for n, s in sites.items()}, sites, 0)
 
     def due(self, step: int) -> bool:
         return step <= self.finish

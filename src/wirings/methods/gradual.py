@@ -15,9 +15,8 @@ from wirings.core.scores import magnitude
 from wirings.core.select import top_global
 from wirings.core.settings import Duration, register
 from wirings.core.support import Support
-from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
-from wirings.methods.method import Method, Sites, Supports, check_schedule
+from wirings.methods.method import Method, Sites, Supports, check_schedule, everywhere
 
 
 @register("method")
@@ -59,7 +58,7 @@ class GradualMagnitude(Method):
             )
 
     def start(self, sites: Sites, rng: Generator) -> Supports:
-        return {name: Support.both(Topology.full(site.shape)) for name, site in sites.items()}
+        return {name: Support.both(everywhere(site)) for name, site in sites.items()}
 
     def due(self, step: int) -> bool:
         return self.when(step)
@@ -70,7 +69,7 @@ class GradualMagnitude(Method):
     def update(self, sites: Sites, step: int, rng: Generator) -> Supports:
         density = self.density(step)
         check_density(density, "GradualMagnitude")
-        pools = {n: s.support.forward if self.sticky else Topology.full(s.shape) for n, s in sites.items()}
+        pools = {n: s.support.forward if self.sticky else everywhere(s) for n, s in sites.items()}
         strength = {name: magnitude(site.weight(on=pools[name])) for name, site in sites.items()}
         counts = self._counts(strength, Wiring(pools), density)
         return {

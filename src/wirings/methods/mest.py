@@ -64,7 +64,8 @@ class MEST(Method):
         begun = planned(ErdosRenyi(self.density, budget=self.budget, form=self.form), sites, rng, self.form)
         if not self.soft:
             return begun
-        return {name: self._mutated(sites[name], s.forward, s.forward.nnz, 0, rng) for name, s in begun.items()}
+        there = {name: s.forward.to(sites[name].support.forward.device) for name, s in begun.items()}
+        return {name: self._mutated(sites[name], t, t.nnz, 0, rng) for name, t in there.items()}
 
     def due(self, step: int) -> bool:
         return self.when(step)

@@ -151,6 +151,11 @@ def shapes_of(sites: Sites) -> Shapes:
     return {name: site.shape for name, site in sites.items()}
 
 
+def everywhere(site: Site) -> Topology:
+    """Every position of a site, on its device."""
+    return Topology.full(site.shape, device=site.support.backward.device)
+
+
 def planned(begin: Beginning, sites: Sites, rng: Generator, form: Form) -> dict[str, Support]:
     """The supports that ``begin`` plans, forward and backward equal; refused where they do not fit network or form."""
     shapes = shapes_of(sites)

@@ -18,7 +18,7 @@ from wirings.core.settings import in_range, register
 from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.makers.random import FixedFanIn
-from wirings.methods.method import Method, Site, Sites, Supports, check_schedule, planned, shapes_of
+from wirings.methods.method import Method, Site, Sites, Supports, check_schedule, everywhere, planned, shapes_of
 
 
 @register("method")
@@ -108,7 +108,7 @@ def _living(salient: Tensor, enough: int, fewest: int) -> Tensor:
 
 def _best_per_unit(site: Site, keep: Topology, each: int) -> Tensor:
     """A mask ``(units, inputs)``: of each unit's kept connections the largest, then positions of strongest gradient."""
-    whole = Topology.full(site.shape)
+    whole = everywhere(site)
     weight, gradient = (magnitude(t).view(site.shape[0], -1) for t in (site.weight(on=whole), site.gradient(on=whole)))
     kept = keep.mask.view(weight.shape)
     order = gradient.masked_fill(kept, math.inf).sort(dim=1, descending=True, stable=True).indices

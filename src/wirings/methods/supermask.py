@@ -12,7 +12,7 @@ from wirings.core.forms import Unstructured
 from wirings.core.settings import Duration, check_duration, duration, register
 from wirings.core.support import Support
 from wirings.core.topology import Topology
-from wirings.methods.method import Method, Site, Sites, Supports
+from wirings.methods.method import Method, Site, Sites, Supports, everywhere
 from wirings.methods.rule import Rule, Scored
 
 
@@ -60,7 +60,7 @@ class Supermask(Method):
 
 
 def _drawn(site: Site, settled: bool, rng: Generator) -> Support:
-    whole = Topology.full(site.shape)
+    whole = everywhere(site)
     chance = site.weight(on=whole).double().sigmoid().cpu()
     bar = 0.5 if settled else torch.rand(chance.shape, generator=rng, dtype=torch.float64)
     return Support(Topology.of((chance > bar).view(site.shape)), whole)

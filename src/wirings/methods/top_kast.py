@@ -14,8 +14,7 @@ from wirings.core.scores import magnitude
 from wirings.core.select import top
 from wirings.core.settings import in_range, register
 from wirings.core.support import Support
-from wirings.core.topology import Topology
-from wirings.methods.method import Method, Site, Sites, Supports, shapes_of
+from wirings.methods.method import Method, Site, Sites, Supports, everywhere, shapes_of
 from wirings.methods.rule import Rule, Straight
 
 
@@ -78,7 +77,7 @@ class TopKAST(Method):
         return {name: self._nested(site, used[name], moved[name], step) for name, site in sites.items()}
 
     def _nested(self, site: Site, used: int, moved: int, step: int) -> Support:
-        pool = site.support.backward if step and not self.remember else Topology.full(site.shape)
+        pool = site.support.backward if step and not self.remember else everywhere(site)
         forward = self.form.top(magnitude(site.weight(on=pool)), self.form.settle(used, site.shape), pool)
         rest = pool - forward
         rim = top(magnitude(site.weight(on=rest)), max(moved - forward.nnz, 0), rest)

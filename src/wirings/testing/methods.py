@@ -32,7 +32,9 @@ OPTIMIZERS: Mapping[str, OptimizerMaker] = {
 """The optimizers that each method is tried with."""
 
 
-def check_method(method: Method, *, steps: int = 12, seed: int = 0, counts: Counts | None = None) -> None:
+def check_method(
+    method: Method, *, steps: int = 12, seed: int = 0, counts: Counts | None = None, device: str = "cpu"
+) -> None:
     """Train a small network with a method, with two optimizers, and check what every method must keep.
 
     Zero outside the forward support after every step; gradients zero outside the backward support; new connections
@@ -49,6 +51,7 @@ def check_method(method: Method, *, steps: int = 12, seed: int = 0, counts: Coun
         seed: of the wiring's random stream.
         counts: (step, shapes) -> how many connections there must be after that step (0: at the start), in all or by
             weight name; ``None`` where that cannot be told.
+        device: where the network trains.
 
     Raises:
         AssertionError: one sentence that says what does not hold, with which optimizer and at which step.
@@ -62,7 +65,7 @@ def check_method(method: Method, *, steps: int = 12, seed: int = 0, counts: Coun
         )
     for label, optimizer in OPTIMIZERS.items():
         try:
-            _check_life(_Trial(method, optimizer, steps, seed), settled, counts)
+            _check_life(_Trial(method, optimizer, steps, seed, device), settled, counts)
         except AssertionError as error:
             raise AssertionError(f"`{type(method).__name__}` with {label}: {error}") from error
 
@@ -70,10 +73,12 @@ def check_method(method: Method, *, steps: int = 12, seed: int = 0, counts: Coun
 class _Trial:
     """A method on the small network, and its steps."""
 
-    def __init__(self, method: Method, optimizer: OptimizerMaker, steps: int, seed: int, *, init: int = 0) -> None:
+    def __init__(
+        self, method: Method, optimizer: OptimizerMaker, steps: int, seed: int, device: str, *, init: int = 0
+    ) -> None:
         self.recipe = (method, optimizer, steps, seed)
-        self.steps = steps
-        self.model = small_network(init)
+        self.steps, self.device = steps, device
+        self.model = small_network(init).to(device)
         self.optimizer = optimizer(self.model.parameters())
         self.sparse: Sparsifier = attach(self.model, self.optimizer, method, steps=steps, seed=seed)
         self.weights: dict[str, nn.Parameter] = {
@@ -82,11 +87,11 @@ class _Trial:
 
     def again(self, *, seed: int | None = None, init: int = 0) -> _Trial:
         method, optimizer, steps, old = self.recipe
-        return _Trial(method, optimizer, steps, old if seed is None else seed, init=init)
+        return _Trial(method, optimizer, steps, old if seed is None else seed, self.device, init=init)
 
     def backward(self, step: int, *, halves: int = 1) -> None:
         self.optimizer.zero_grad()
-        inputs, labels = small_batch(step)
+        inputs, labels = (t.to(self.device) for t in small_batch(step))
         for part in range(halves):
             loss: Tensor = cross_entropy(self.model(inputs[part::halves]), labels[part::halves]) / halves
             loss.backward()  # type: ignore[no-untyped-call]
