@@ -11,6 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from wirings.attach.masked import MaskedSite, site_of
+from wirings.attach.site import LiveSite
+from wirings.attach.sparse import SparseSite, check_optimizer
 from wirings.attach.sparsifier import Sparsifier
 from wirings.core.errors import WiringError
 from wirings.core.names import bare
@@ -18,6 +20,7 @@ from wirings.core.settings import resolved
 from wirings.core.wiring import Wiring
 from wirings.makers.prunable import prunable
 from wirings.methods.method import Method
+from wirings.sparse.layer import sparse_weights
 
 Where = Callable[[nn.Module], Mapping[str, nn.Parameter]] | Iterable[str]
 """Which weights become sparse: a function like :func:`wirings.prunable`, or their names."""
@@ -68,7 +71,7 @@ def attach(
     weights = _chosen(model, where)
     _check_held(weights, optimizer)
     _check_decay(weights, optimizer)
-    sites = {name: MaskedSite(name, weight) for name, weight in weights.items()}
+    sites = _sites(model, optimizer, method, weights)
     sparse = Sparsifier(optimizer, resolved(method, steps), sites, seed)
     _log.info("%s", _sentence(sparse.wiring))
     return sparse
@@ -85,8 +88,11 @@ def _innermost(optimizer: Optimizer) -> Optimizer:
 
 def _chosen(model: nn.Module, where: Where) -> dict[str, nn.Parameter]:
     """Weight name -> parameter, in the model's order; by default frozen ones stay dense."""
+    stored = {name: layer.values for name, layer in sparse_weights(model).items() if layer.values.requires_grad}
     if callable(where):
-        weights = {bare(name): weight for name, weight in where(model).items() if weight.requires_grad}
+        found = {bare(name): weight for name, weight in where(model).items() if weight.requires_grad} | stored
+        order = {id(weight): place for place, weight in enumerate(model.parameters())}
+        weights = {name: found[name] for name in sorted(found, key=lambda name: order.get(id(found[name]), len(order)))}
     else:
         weights = _named(model, where)
     if not weights:
@@ -106,13 +112,33 @@ def _named(model: nn.Module, where: Iterable[str]) -> dict[str, nn.Parameter]:
     """The weights that a user named; one that has several names (tied) once, under the first."""
     if isinstance(where, str):
         raise TypeError(f"`where` of `attach` must be a sequence of names. Got the string {where!r}.")
-    named = {bare(name): weight for name, weight in model.named_parameters(remove_duplicate=False)}
+    stored = {name: layer.values for name, layer in sparse_weights(model).items()}
+    named = {bare(name): weight for name, weight in model.named_parameters(remove_duplicate=False)} | stored
     wanted = [bare(name) for name in where]
     for name in wanted:
         if name not in named:
             raise WiringError(f"`where` of `attach` names `{name}`, which the model does not have.")
     ids = {id(named[name]) for name in wanted}
-    return {bare(name): weight for name, weight in model.named_parameters() if id(weight) in ids}
+    own = {id(values): name for name, values in stored.items()}
+    return {own.get(id(weight), bare(name)): weight for name, weight in model.named_parameters() if id(weight) in ids}
+
+
+def _sites(
+    model: nn.Module, optimizer: Optimizer, method: Method, weights: Mapping[str, nn.Parameter]
+) -> dict[str, LiveSite]:
+    """Weight name -> live site: truly sparse where a layer in sparse storage holds the weight, masked elsewhere."""
+    layers = {id(layer.values): layer for layer in sparse_weights(model).values()}
+    wrapped = isinstance(model, nn.parallel.DistributedDataParallel)
+    sites: dict[str, LiveSite] = {}
+    for name, weight in weights.items():
+        if (layer := layers.get(id(weight))) is None:
+            sites[name] = MaskedSite(name, weight)
+        else:
+            if layer.on_swap is not None:
+                raise WiringError(f"`{name}` has a method attached already; call `detach()` on that one first.")
+            check_optimizer(optimizer, method, name)
+            sites[name] = SparseSite(name, layer, optimizer, wrapped=wrapped)
+    return sites
 
 
 def _check_held(weights: Mapping[str, nn.Parameter], optimizer: Optimizer) -> None:
