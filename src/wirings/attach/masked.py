@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.utils.hooks import unserializable_hook
+from torch.utils.hooks import RemovableHandle, unserializable_hook
 
 from wirings.attach import memory
 from wirings.attach.bits import Bits, bits_of, only, only_, put_
@@ -37,6 +37,7 @@ class MaskedSite:
         self._trained: Bits = None
         self._whole = False  # backward passes leave the whole gradient
         self._lent = False  # the parameter holds what trains, not what is used
+        self._handle: RemovableHandle | None = None
 
     def begin(self, method: Method, rng: Generator) -> None:
         self.rule, self._remembers = method.rule(), method.remembers()
@@ -50,7 +51,8 @@ class MaskedSite:
         self._handle = self.param.register_hook(hook)  # type: ignore[no-untyped-call]
 
     def end(self) -> None:
-        self._handle.remove()
+        if self._handle is not None:
+            self._handle.remove()
 
     # ------------------------------------------------------------------ what a method sees
 

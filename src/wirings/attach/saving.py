@@ -57,11 +57,12 @@ def from_saved(saved: Mapping[str, Any], method: str, rng: Generator, sites: Map
 
 def _support(name: str, entry: Mapping[str, Any], site: MaskedSite) -> Support:
     forward = _decoded(entry["forward"])
-    support = Support(forward, _decoded(entry["backward"])) if "backward" in entry else Support.both(forward)
+    backward = _decoded(entry["backward"]) if "backward" in entry else forward
     kept = {key: entry[key] for key in _KEPT if key in entry}
-    for shape in (forward.shape, *(tuple(tensor.shape) for tensor in kept.values())):
+    for shape in (forward.shape, backward.shape, *(tuple(tensor.shape) for tensor in kept.values())):
         if shape != site.shape:
             raise WiringError(f"The saved `{name}` has shape {shape}, but the network's has {site.shape}.")
+    support = Support(forward, backward)
     if ("frozen" in kept) != (site.frozen is not None) or ("aside" not in kept and not support.is_plain):
         raise WiringError(f"The saved state of `{name}` is damaged: it lacks the values that its method trains.")
     return support

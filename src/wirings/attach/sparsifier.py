@@ -34,24 +34,19 @@ class Sparsifier:
         self._optimizer = optimizer
         self._rng = stream(seed, "wiring")
         self._observers: list[Observer] = []
-        self._put_away: list[tuple[nn.Parameter, Tensor]] = []  # gradients that the optimizer must not see
+        self._put_away: list[tuple[nn.Parameter, Tensor, Tensor | None]] = []  # parameter, its gradient, ours for it
         self._in_step = False  # between our part before the optimizer's step and our part after it
         self._sits_out = False  # GradScaler found inf: this step does not count
         self._agreed = False  # all ranks were seen to hold one wiring
-        with torch.no_grad():
-            if ranks.together():
-                ranks.from_rank_0(site.param.data for site in self._live)
-            for site in self._live:
-                site.begin(method, self._rng)
-            self._install(method.start(self.sites, self._rng))
-            for site in self._live:
-                site.show()
-            self.step = 0
-            self._check_ranks()
         self._handles = [
             optimizer.register_step_pre_hook(self._on_step_begins),
             optimizer.register_step_post_hook(self._on_step_ends),
         ]
+        try:
+            self._start()
+        except BaseException:
+            self.detach()
+            raise
 
     # ------------------------------------------------------------------ what the user sees
 
@@ -188,6 +183,18 @@ class Sparsifier:
 
     # ------------------------------------------------------------------ its parts
 
+    @torch.no_grad()
+    def _start(self) -> None:
+        if ranks.together():
+            ranks.from_rank_0(site.param.data for site in self._live)
+        for site in self._live:
+            site.begin(self.method, self._rng)
+        self._install(self.method.start(self.sites, self._rng))
+        for site in self._live:
+            site.show()
+        self.step = 0
+        self._check_ranks()
+
     @property
     def _live(self) -> list[MaskedSite]:
         return list(self.sites.values())
@@ -208,20 +215,23 @@ class Sparsifier:
         """The update takes the place of the weight update: with no gradient, the optimizer moves nothing."""
         for group in self._optimizer.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    self._put_away.append((p, p.grad))
-                    p.grad = None
+                self._replace_gradient(p, None)
 
     def _penalise(self, scale: float) -> None:
         for site in self._live:
             p, penalty = site.param, site.penalty()
             if penalty is not None and p.grad is not None:
-                self._put_away.append((p, p.grad))
-                p.grad = p.grad.add(penalty, alpha=scale)
+                self._replace_gradient(p, p.grad.add(penalty, alpha=scale))
+
+    def _replace_gradient(self, p: nn.Parameter, ours: Tensor | None) -> None:
+        if p.grad is not None:
+            self._put_away.append((p, p.grad, ours))
+            p.grad = ours
 
     def _give_gradients_back(self) -> None:
-        for p, grad in self._put_away:
-            p.grad = grad
+        for p, grad, ours in self._put_away:
+            if p.grad is ours:  # else there is a new one already: the step before raised
+                p.grad = grad
         self._put_away.clear()
 
     def _install(self, supports: Supports) -> None:
