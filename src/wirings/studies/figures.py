@@ -156,4 +156,5 @@ class Figure:
                         "x": int(column),
                         "y": int(row),
                         "value": float(panel.picture.values[row, column]),
+                        "runs": "",
                     }

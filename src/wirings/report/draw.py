@@ -1,0 +1,388 @@
+"""Figures drawn: with matplotlib, as SVG that is the same bytes for the same figure, and as PNG."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from wirings.report.style import COLOURS, INK, PAPER, hue, look_of, themed
+from wirings.studies import words
+from wirings.studies.figures import Axis, Figure, Panel, Picture, Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+SIZES = {"wide": (680.0, 390.0), "half": (430.0, 300.0), "small": (300.0, 215.0), "tile": (140.0, 140.0)}
+"""Width and height of panels, in points, which are CSS pixels on the page."""
+
+NARROW = (350.0, 330.0)
+"""The wide panel on a phone."""
+
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "wirings",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10.5,
+    "ytick.labelsize": 10.5,
+    "legend.fontsize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK["edge"][0],
+    "axes.labelcolor": INK["soft"][0],
+    "axes.titlecolor": INK["ink"][0],
+    "axes.linewidth": 0.8,
+    "text.color": INK["ink"][0],
+    "xtick.color": INK["edge"][0],
+    "ytick.color": INK["edge"][0],
+    "xtick.labelcolor": INK["soft"][0],
+    "ytick.labelcolor": INK["soft"][0],
+    "xtick.major.size": 3.5,
+    "ytick.major.size": 3.5,
+    "axes.titlelocation": "left",
+    "axes.unicode_minus": True,
+    "legend.frameon": False,
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a point of a panel lies, in the panel's own units from its upper left corner, and what it says."""
+
+    x: float
+    y: float
+    text: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A panel as it stands on a page.
+
+    Args:
+        svg: its ``<svg>`` element, with CSS variables for colours, without ids of its own.
+        points: what can be hovered.
+    """
+
+    svg: str
+    width: float
+    height: float
+    points: tuple[Point, ...]
+
+
+def plate(panel: Panel, name: str, *, narrow: bool = False) -> Plate:
+    """A panel for a page; ``name`` keeps its inner references apart from those of others.
+
+    ``narrow``: as a phone shows it.
+    """
+    width, height = NARROW if narrow and panel.size == "wide" else SIZES[panel.size]
+    with _drawing(width, height) as drawing:
+        axes = drawing.subplots()
+        _paint(axes, panel)
+        drawing.draw_without_rendering()
+        _name_ends(axes, panel)
+        drawing.draw_without_rendering()
+        points = tuple(_points(axes, panel, height))
+        svg = _svg(drawing)
+    return Plate(svg=_inline(svg, name), width=width, height=height, points=points)
+
+
+def whole(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
+    """A figure with all its panels side by side on white, as the bytes of a file."""
+    columns = {"wide": 1, "half": 2, "small": 3, "tile": 5}[figure.panels[0].size]
+    columns = min(columns, len(figure.panels))
+    rows = math.ceil(len(figure.panels) / columns)
+    width, height = SIZES[figure.panels[0].size]
+    with _drawing(width * columns, (height + 26) * rows) as drawing:
+        grid = drawing.subplots(rows, columns, squeeze=False)
+        places = list(grid.flat)
+        for axes, panel in zip(places, figure.panels, strict=False):
+            _paint(axes, panel)
+            if panel.title:
+                axes.set_title(panel.title, pad=8)
+        for axes in places[len(figure.panels) :]:
+            axes.set_axis_off()
+        drawing.draw_without_rendering()
+        for axes, panel in zip(places, figure.panels, strict=False):
+            _name_ends(axes, panel)
+        if kind == "svg":
+            return _svg(drawing, opaque=True).encode()
+        out = io.BytesIO()
+        drawing.savefig(out, format="png", dpi=144, facecolor=PAPER[0], metadata={"Software": None})
+        return out.getvalue()
+
+
+@contextmanager
+def _drawing(width: float, height: float) -> Iterator[Drawing]:
+    import matplotlib
+    from matplotlib.figure import Figure as Drawing
+
+    with matplotlib.rc_context(_STYLE):
+        drawing = Drawing(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
+        drawing.get_layout_engine().set(w_pad=2 / 72, h_pad=2 / 72, wspace=0.06, hspace=0.06)  # type: ignore[union-attr]
+        yield drawing
+
+
+# ---------------------------------------------------------------------- one panel
+
+
+def _paint(axes: Axes, panel: Panel) -> None:
+    if panel.picture is not None:
+        _picture(axes, panel.picture)
+        return
+    for series in panel.series:
+        _draw(axes, series, panel)
+    _axis(axes, "x", panel.x, panel)
+    _axis(axes, "y", panel.y, panel)
+    if panel.labels == "legend" and any(s.label for s in panel.series):
+        axes.legend(loc="best", handlelength=1.2, borderaxespad=0.2, labelspacing=0.3)
+
+
+def _draw(axes: Axes, series: Series, panel: Panel) -> None:
+    name, marker = look_of(series.method)
+    colour = hue(name)
+    if series.style == "level":
+        draw = axes.axvline if series.across else axes.axhline
+        value = series.x[0] if series.across else series.y[0]
+        draw(value, color=colour, linewidth=1.2, linestyle=(0, (4, 2.5)), zorder=1)
+    elif series.style == "steps":
+        fill = {"alpha": 0.22} if not series.quiet else {"alpha": 0.16}
+        axes.stairs(series.y, series.x, color=colour, fill=True, linewidth=0, **fill)
+        axes.stairs(series.y, series.x, color=colour, linewidth=1.1 if series.quiet else 1.6, label=series.label)
+    elif series.style == "trace":
+        axes.plot(series.x, series.y, color=colour, linewidth=0.9, alpha=0.45, solid_joinstyle="round")
+    elif series.style == "line":
+        axes.plot(
+            series.x, series.y, color=colour, linewidth=1.9, marker=marker, markersize=6.4,
+            markeredgecolor=PAPER[0], markeredgewidth=0.8, label=series.label, solid_capstyle="round", clip_on=False,
+        )  # fmt: skip
+    else:
+        if series.low:
+            _bars(axes, series, colour)
+        size, alpha = (14, 0.45) if series.quiet else (44, 1.0)
+        axes.scatter(
+            series.x, series.y, s=size, marker=marker, color=colour, alpha=alpha, linewidths=0, label=series.label,
+            zorder=2.5 if series.quiet else 3, clip_on=False,
+        )  # fmt: skip
+
+
+def _bars(axes: Axes, series: Series, colour: str) -> None:
+    if series.across:
+        axes.hlines(series.y, series.low, series.high, color=colour, linewidth=2.4, alpha=0.75)
+    else:
+        axes.vlines(series.x, series.low, series.high, color=colour, linewidth=2.4, alpha=0.75)
+
+
+def _picture(axes: Axes, picture: Picture) -> None:
+    """The colour's own pixels, as opaque as the value is large: it works on light and dark alike."""
+    full = picture.full or float(picture.values.max()) or 1.0
+    shade = np.clip(picture.values / full, 0, 1)
+    light, dark = (COLOURS | INK)[look_of(picture.method)[0]]
+    middle = [(int(light[i : i + 2], 16) + int(dark[i : i + 2], 16)) // 2 for i in (1, 3, 5)]
+    pixels = np.empty((*shade.shape, 4), dtype=np.uint8)
+    pixels[..., :3] = middle
+    pixels[..., 3] = np.round(255 * shade)
+    axes.imshow(pixels, interpolation="none", aspect="auto" if max(shade.shape) > 3 * min(shade.shape) else "equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+
+
+def _axis(axes: Axes, which: Literal["x", "y"], axis: Axis, panel: Panel) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+
+    line = axes.xaxis if which == "x" else axes.yaxis
+    limits = axes.set_xlim if which == "x" else axes.set_ylim
+    scale = axes.set_xscale if which == "x" else axes.set_yscale
+    if which == "y" and axis.label:  # horizontal, above the axis: read without turning the head
+        axes.annotate(
+            axis.label, xy=(0, 1), xytext=(0, 7), xycoords="axes fraction", textcoords="offset points",
+            color=INK["soft"][0], ha="left", va="bottom", annotation_clip=False,
+        )  # fmt: skip
+    elif axis.label:
+        axes.set_xlabel(axis.label, loc="left")
+    if axis.names:
+        line.set_major_locator(FixedLocator(range(len(axis.names))))
+        line.set_major_formatter(FuncFormatter(lambda value, _: axis.names[round(value)]))
+        limits(*((len(axis.names) - 0.5, -0.5) if which == "y" else (-0.5, len(axis.names) - 0.5)))
+        line.set_tick_params(length=0, labelcolor=INK["ink"][0])
+        return
+    if axis.scale != "linear":
+        scale("log")
+        line.set_minor_locator(NullLocator())
+        line.set_minor_formatter(NullFormatter())
+        low, high = limits()
+        ticks = axis.ticks or tuple(_round_ticks(low, high))
+        line.set_major_locator(FixedLocator(_apart(ticks)))
+        tell = words.sparsity if axis.scale == "sparsity" else lambda value: f"{value:g}"
+        line.set_major_formatter(FuncFormatter(lambda value, _: tell(value)))
+        if axis.scale == "sparsity":
+            limits(high, low)
+    else:
+        line.set_major_locator(
+            FixedLocator(axis.ticks) if axis.ticks else MaxNLocator(5 if which == "y" else 6, steps=[1, 2, 2.5, 5, 10])
+        )
+    if axis.low is not None or axis.high is not None:
+        low, high = limits()
+        limits(low if axis.low is None else axis.low, high if axis.high is None else axis.high)
+
+
+def _round_ticks(low: float, high: float) -> Iterator[float]:
+    for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
+        for digit in (1, 2, 5):
+            if low <= digit * 10.0**power <= high:
+                yield digit * 10.0**power
+
+
+def _apart(ticks: Sequence[float]) -> list[float]:
+    """Ticks of a logarithmic axis that do not touch: the outer ones and the even ones first."""
+    kept: list[float] = []
+    ordered = [ticks[-1], ticks[0], *ticks[1:-1]] if len(ticks) > 1 else list(ticks)
+    span = abs(math.log(max(ticks) / min(ticks))) or 1.0
+    for tick in ordered:
+        if all(abs(math.log(tick / other)) > 0.09 * span for other in kept):
+            kept.append(tick)
+    return sorted(kept)
+
+
+# ---------------------------------------------------------------------- names beside the lines
+
+
+def _name_ends(axes: Axes, panel: Panel) -> None:
+    """Each line's name beside its last point, moved apart where they would touch."""
+    if panel.labels != "direct" or panel.picture is not None:
+        return
+    named = [s for s in panel.series if s.label and s.style in ("line", "points", "level") and not s.quiet]
+    beside = [s for s in named if s.style == "line" or (s.style == "level" and not s.across)]
+    for series in named:
+        if series.style == "points":
+            _name_point(axes, series)
+    if not beside:
+        return
+    box = axes.get_window_extent()
+    at = []
+    for series in beside:
+        y = series.y[0] if series.style == "level" else series.y[-1]
+        x = series.x[-1] if series.x else None
+        height = (axes.transData.transform((x if x is not None else axes.get_xlim()[0], y))[1] - box.y0) / box.height
+        at.append((height, x, y, series))
+    at.sort(key=lambda item: item[0])
+    places = _spread_out([item[0] for item in at], 13.5 / box.height)
+    for place, (height, x, y, series) in zip(places, at, strict=True):
+        colour = hue(look_of(series.method)[0])
+        moved = abs(place - height) * box.height > 3
+        end = (1.0, height) if x is None else axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
+        start = (max(float(end[0]), 1.0) + 0.012, place)
+        axes.annotate(
+            series.label,
+            xy=(float(end[0]) + 0.008, height),
+            xytext=(start[0] + (14 / box.width if moved else 0), place),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=colour,
+            va="center",
+            fontsize=10.5,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2} if moved else None,
+        )
+
+
+def _name_point(axes: Axes, series: Series) -> None:
+    left = axes.transAxes.inverted().transform(axes.transData.transform((series.x[0], series.y[0])))[0] < 0.6
+    axes.annotate(
+        series.label, xy=(series.x[0], series.y[0]), xytext=(7 if left else -7, 0), textcoords="offset points",
+        color=hue(look_of(series.method)[0]), ha="left" if left else "right", va="center", fontsize=10.5,
+    )  # fmt: skip
+
+
+def _spread_out(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending heights, moved as little as needed to lie at least ``gap`` apart and within [0, 1] where they fit."""
+    groups = [[h, h, 1] for h in heights]  # middle of the wish, middle of the place, members
+    clusters: list[tuple[float, int]] = []  # (mean wish, count)
+    for wish, _, _ in groups:
+        clusters.append((wish, 1))
+        while len(clusters) > 1:
+            (m1, n1), (m2, n2) = clusters[-2:]
+            if m2 - m1 >= gap * (n1 + n2) / 2:
+                break
+            clusters[-2:] = [((m1 * n1 + m2 * n2) / (n1 + n2), n1 + n2)]
+    placed = [mean + (i - (count - 1) / 2) * gap for mean, count in clusters for i in range(count)]
+    over = max(placed[-1] - 1, 0.0)
+    placed = [p - over for p in placed]
+    for i in range(len(placed) - 2, -1, -1):
+        placed[i] = min(placed[i], placed[i + 1] - gap)
+    return placed
+
+
+# ---------------------------------------------------------------------- what can be hovered
+
+
+def _points(axes: Axes, panel: Panel, height: float) -> Iterator[Point]:
+    for series in panel.series:
+        if series.style not in ("line", "points"):
+            continue
+        for i, (x, y) in enumerate(zip(series.x, series.y, strict=True)):
+            right, up = axes.transData.transform((x, y))
+            runs = series.runs[i] if series.runs else ()
+            parts = [series.label, _said(panel.x, x), _said(panel.y, y)]
+            if series.low:
+                parts.append(f"95 % interval {series.low[i]:.4g} to {series.high[i]:.4g}")
+            if len(runs) > 1:
+                parts.append(f"n = {len(runs)}")
+            yield Point(round(float(right), 1), round(height - float(up), 1), " · ".join(p for p in parts if p),
+                        runs[0] if runs else "")  # fmt: skip
+
+
+def _said(axis: Axis, value: float) -> str:
+    if axis.names:
+        return ""
+    if axis.scale == "sparsity":
+        return f"{words.sparsity(value)} sparse"
+    return f"{axis.label.split(' (')[0]} {value:.4g}{_unit(axis.label)}"
+
+
+def _unit(label: str) -> str:
+    unit = label.rpartition("(")[2].removesuffix(")") if "(" in label else ""
+    return f" {unit}" if unit and not unit.startswith("×") else unit and f" {unit}"
+
+
+# ---------------------------------------------------------------------- SVG
+
+
+def _svg(drawing: Drawing, *, opaque: bool = False) -> str:
+    out = io.StringIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    face = {"facecolor": PAPER[0]} if opaque else {"transparent": True}
+    drawing.savefig(out, format="svg", dpi=72, metadata=metadata, **face)  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def _inline(svg: str, name: str) -> str:
+    """The ``<svg>`` element for inside a page: no prolog, no ids but those that are pointed at, the page's font."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+    svg = svg.replace("xlink:href", "href")
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    svg = re.sub(r'\sid="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\1{name}-", svg)
+    svg = re.sub(r"font-family:[^;\"]*;?\s*", "", svg)
+    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)
+    svg = re.sub(r'(<svg [^>]*?)width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r"\n\s*", "\n", svg)
+    return themed(svg.replace(PAPER[0], "var(--paper)")).strip()

@@ -1,0 +1,339 @@
+"""One self-contained page a study: verdicts, tables, figures, and how it was made. It asks nothing of any network."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wirings import __version__
+from wirings.analysis.claims import COLUMNS, Verdict
+from wirings.report.draw import plate
+from wirings.report.style import look_of, variables
+from wirings.report.tables import DASH, dicts_csv, is_number, sort_key, table_csv, told
+from wirings.studies import words
+from wirings.studies.figures import Figure
+from wirings.studies.study import Findings
+from wirings.studies.tables import Table
+from wirings.training.records import Record
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+POINT_HEADS = ("panel", "series", "x", "y", "low", "high", "value", "runs")
+"""The columns of a figure's CSV."""
+
+LONGEST = 120
+"""Rows of a figure's data that are shown as a table on the page; longer ones are in its CSV alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a study says about its findings: all that the page shows beside the runs themselves."""
+
+    tables: tuple[Table, ...]
+    figures: tuple[Figure, ...]
+    verdicts: tuple[Verdict, ...]
+    answers: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: Findings) -> Said:
+        """Ask the study, once."""
+        study = found.study
+        return cls(
+            tables=tuple(study.tables(found)),
+            figures=tuple(study.figures(found)),
+            verdicts=tuple(study.claims(found)),
+            answers=tuple(study.answers(found)),
+        )
+
+
+def page(found: Findings, said: Said, folder: Path, files: Sequence[str] = ()) -> str:
+    """The page as HTML: the same text for the same records.
+
+    Args:
+        found: the runs.
+        said: what the study makes of them.
+        folder: where the page will lie; links to runs are relative to it.
+        files: paths below ``folder`` that figures link to, named ``figures/<name>.<ending>``.
+    """
+    preset = found.study.presets.get(found.preset)
+    scale = f"{found.preset}: {preset.takes}" if preset is not None and preset.takes else found.preset
+    return _rendered(
+        title=found.study.title,
+        over=f"wirings study {found.study.name} · {scale}" if found.command else "wirings report",
+        question=[text for text in found.study.question.split("\n\n") if text.strip()],
+        source=found.study.source,
+        answers=said.answers,
+        missing=found.missing,
+        verdicts=[_verdict(v) for v in said.verdicts],
+        claims_csv=dicts_csv(COLUMNS, (v.to_row() for v in said.verdicts)),
+        scale=found.scale,
+        tables=[_table(table) for table in said.tables],
+        figures=[_figure(figure, files) for figure in said.figures],
+        command=found.command,
+        details=_details(found),
+        **_runs(found.records, folder),
+    )
+
+
+def run_page(record: Record, title: str, tables: Sequence[Table], figures: Sequence[Figure], folder: Path) -> str:
+    """The page of one run."""
+    return _rendered(
+        title=title,
+        over="wirings show",
+        question=[],
+        source="",
+        answers=(),
+        missing={},
+        verdicts=[],
+        claims_csv="",
+        scale="",
+        tables=[_table(table) for table in tables],
+        figures=[_figure(figure, ()) for figure in figures],
+        command=f"wirings run --preset {record.path.name}/config.toml",
+        details=_made_by([record]),
+        **_runs([record], folder),
+    )
+
+
+def _rendered(**told_: Any) -> str:  # Any: what a template is given
+    text = _templates().get_template("page.html").render(
+        css=_raw(_templates().get_template("page.css").render(light=variables(0), dark=variables(1))),
+        js=_raw(_source("page.js")),
+        version=__version__,
+        data_uri=data_uri,
+        foot="this page is one file and asks nothing of any network",
+        **told_,
+    )
+    return re.sub(r"\n\s*\n+", "\n", text)
+
+
+@functools.cache
+def _templates() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    return Environment(
+        loader=PackageLoader("wirings.report", "templates"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=False,
+    )
+
+
+def _source(name: str) -> str:
+    loader = _templates().loader
+    assert loader is not None
+    return loader.get_source(_templates(), name)[0]
+
+
+def _raw(text: str) -> Any:  # Any: jinja2's own string, which it does not escape again
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def data_uri(text: str) -> str:
+    """A CSV text as an address that holds it.
+
+    Example:
+        >>> data_uri("a")
+        'data:text/csv;charset=utf-8;base64,YQ=='
+    """
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
+
+
+# ---------------------------------------------------------------------- parts
+
+
+def _table(table: Table) -> dict[str, Any]:
+    numbers = [is_number(i, table) for i in range(len(table.columns))]
+    named = next((i for i, column in enumerate(table.columns) if column.title == "Method"), 0)
+    rows, before = [], None
+    for row in table.rows:
+        cells = [
+            {
+                "text": told(value, column),
+                "key": sort_key(value),
+                "number": number,
+                "colour": look_of(row.method)[0] if row.method and i == named else "",
+            }
+            for i, (value, column, number) in enumerate(zip(row.values, table.columns, numbers, strict=True))
+        ]
+        first = row.values[0]
+        rows.append({"cells": cells, "runs": row.runs, "part": named > 0 and before is not None and first != before})
+        before = first
+    heads = [{"text": c.head, "help": c.help, "number": n} for c, n in zip(table.columns, numbers, strict=True)]
+    return {
+        "name": table.name,
+        "title": table.title,
+        "caption": table.caption,
+        "heads": heads,
+        "rows": rows,
+        "csv": table_csv(table),
+    }
+
+
+def _figure(figure: Figure, files: Sequence[str]) -> dict[str, Any]:
+    panels = []
+    for number, panel in enumerate(figure.panels):
+        sides = ("broad", "narrow") if panel.size == "wide" else ("",)
+        plates = []
+        for when in sides:
+            drawn = plate(panel, f"{figure.name}-{number}{when[:1]}", narrow=when == "narrow")
+            alt = f"{panel.title}: {figure.alt}" if panel.title else figure.alt
+            plates.append(
+                {
+                    "when": when,
+                    "alt": alt,
+                    "svg": _raw(drawn.svg),
+                    "width": drawn.width,
+                    "height": drawn.height,
+                    "points": drawn.points,
+                }
+            )
+        panels.append({"title": panel.title, "plates": plates})
+    data = list(figure.data())
+    used = [head for head in POINT_HEADS[:-1] if any(row.get(head) not in (None, "") for row in data)]
+    rows = [{"cells": [_short(row.get(h)) for h in used], "runs": str(row["runs"]).split()} for row in data]
+    mine = [f for f in files if Path(f).stem == figure.name]
+    return {
+        "name": figure.name,
+        "title": figure.title,
+        "caption": figure.caption,
+        "size": figure.panels[0].size,
+        "panels": panels,
+        "heads": [*used, "runs"],
+        "rows": rows if len(rows) <= LONGEST else [],
+        "csv": dicts_csv(POINT_HEADS, data),
+        "files": [(Path(f).name, f) for f in mine],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    def number(value: float | None) -> str:
+        return DASH if value is None else f"{value:.4g}"
+
+    return {
+        "id": verdict.claim.id,
+        "sentence": verdict.claim.sentence,
+        "statistic": verdict.claim.statistic,
+        "word": verdict.word,
+        "reason": verdict.reason,
+        "published": number(verdict.claim.published),
+        "effect": number(verdict.effect),
+        "low": number(verdict.low),
+        "interval": DASH if verdict.low is None else f"{number(verdict.low)} to {number(verdict.high)}",
+        "detectable": number(verdict.detectable),
+        "n": verdict.n,
+        "runs": verdict.run_ids,
+    }
+
+
+RUN_HEADS = (
+    ("run", False), ("method", False), ("sparsity", True), ("seed", True), ("test accuracy (%)", True),
+    ("best epoch's (%)", True), ("chosen on", False), ("effective density (%)", True), ("training FLOPs", True),
+    ("seconds", True), ("energy (J)", True),
+)  # fmt: skip
+
+
+def run_values(record: Record) -> tuple[object, ...]:
+    """What the table of runs says about one, in the order of `RUN_HEADS`."""
+    result = record.results
+
+    def share(name: str) -> float | None:
+        return 100 * float(result[name]) if result.get(name) is not None else None
+
+    return (
+        record.id,
+        words.method(record.method),
+        words.sparsity(record.density),
+        record.seed,
+        share("test_accuracy_last"),
+        share("test_accuracy_best"),
+        result.get("best_chosen_on"),
+        share("effective_density"),
+        result.get("training_flops"),
+        record.seconds,
+        record.energy.get("joules"),
+    )
+
+
+def _runs(records: Iterable[Record], folder: Path) -> dict[str, Any]:
+    rows, listed, values = [], {}, []
+    for record in records:
+        listed[record.id] = f"s{record.seed}"
+        said = run_values(record)
+        values.append(dict(zip((h for h, _ in RUN_HEADS), said, strict=True)))
+        cells = [
+            {"text": _short(v), "key": sort_key(v), "number": n}  # type: ignore[arg-type]
+            for v, (_, n) in list(zip(said, RUN_HEADS, strict=True))[1:]
+        ]
+        rows.append({"id": record.id, "link": _relative(record.path / "run.json", folder), "cells": cells})
+    heads = [head for head, _ in RUN_HEADS]
+    return {"runs": rows, "listed": listed, "run_heads": RUN_HEADS, "runs_csv": dicts_csv(heads, values)}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    from urllib.parse import quote
+
+    return quote(Path(os.path.relpath(path, folder)).as_posix())
+
+
+def _details(found: Findings) -> list[tuple[str, str]]:
+    seeds = ", ".join(map(str, found.seeds))
+    return [("seeds", seeds or "as in the table of runs"), *_made_by(found.records)]
+
+
+def _made_by(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Versions, machine, data and cost of these runs; where they differ, each once."""
+
+    def each(values: Iterable[str]) -> str:
+        return "; ".join(dict.fromkeys(v for v in values if v))
+
+    infos = [record.info for record in records]
+    if not infos:
+        return []
+    seconds = sum(record.seconds for record in records)
+    joules = sum(float(record.energy.get("joules", 0.0)) for record in records)
+    sources = each(str(record.energy.get("source", "")) for record in records)
+    peak = max(int(info.get("peak_memory_bytes", 0)) for info in infos)
+    return [
+        ("data", each(f"{i['data']['name']}, {i['data']['train']:,} training, {i['data']['held_out']:,} held-out and "
+                      f"{i['data']['test']:,} test images, sha-256 {i['data']['sha256'][:16]}" for i in infos)),
+        ("network", each(str(i["settings"]["model"]) for i in infos)),
+        ("protocol", each(_protocol(i) for i in infos)),
+        ("versions", each(", ".join(f"{name} {v}" for name, v in i["versions"].items()) for i in infos)),
+        ("code", each(_code(i.get("code", {})) for i in infos) or "an installed package"),
+        ("machine", each(f"{i['host']['processor']}, {i['host']['cores']} cores, {i['host']['instructions']}, "
+                         f"{i['host']['system']}; {i['threads']} thread{'s' if i['threads'] != 1 else ''} a run, "
+                         f"{i['device']}" for i in infos)),
+        ("made", f"{min(i['started'] for i in infos)[:16]} to {max(i.get('ended', i['started']) for i in infos)[:16]} UTC"
+                 .replace("T", " ")),
+        ("cost", f"{seconds:,.0f} s of training in all, {joules:,.0f} J ({sources}), "
+                 f"at most {peak / 2**20:,.0f} MiB in one run"),
+    ]  # fmt: skip
+
+
+def _protocol(info: dict[str, Any]) -> str:
+    if info["settings"].get("protocol") == "paper":
+        return "the paper's: the best epoch is chosen on the test set"
+    return "the best epoch is chosen on held-out images; the test set is read once, at the end"
+
+
+def _code(code: dict[str, Any]) -> str:
+    return f"commit {code['commit'][:12]}{', changed since' if code.get('changed') else ''}" if code else ""
+
+
+def _short(value: object) -> str:
+    """A value as a cell of a long table shows it."""
+    if value is None or value == "":
+        return DASH
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.3e}"
+    return str(value)

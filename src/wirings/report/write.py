@@ -1,0 +1,87 @@
+"""A study's results on disk: its page, tables, figures, run list, and the claims of all studies in one file.
+
+``<out>/``
+
+    claims.csv                   a row a claim, scale, network and data set, of every study
+    <study>-<preset>/index.html  the page
+    <study>-<preset>/runs.csv    a row a finished run
+    <study>-<preset>/tables/     each table as Markdown and CSV
+    <study>-<preset>/figures/    each figure as SVG, PNG and the CSV of what is drawn
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from wirings.analysis.claims import COLUMNS, Verdict
+from wirings.core.files import write_bytes, write_text
+from wirings.report.draw import whole
+from wirings.report.page import POINT_HEADS, RUN_HEADS, Said, page, run_values
+from wirings.report.tables import dicts_csv, markdown, rows_csv, table_csv
+from wirings.studies.study import Findings
+
+
+def write(found: Findings, out: str | Path = "results", *, said: Said | None = None) -> Path:
+    """Write everything that a study says, and give back the path of its page.
+
+    Example:
+        >>> write(execute(study_of("quickstart")), "results")
+        PosixPath('results/quickstart-laptop/index.html')
+
+    Args:
+        found: the finished runs of a study.
+        out: the folder of all results.
+        said: what the study says about them, where it was asked already.
+    """
+    said = Said.of(found) if said is None else said
+    folder = Path(out) / (f"{found.study.name}-{found.preset}" if found.preset else found.study.name)
+    files = []
+    for table in said.tables:
+        write_text(folder / "tables" / f"{table.name}.md", markdown(table))
+        write_text(folder / "tables" / f"{table.name}.csv", table_csv(table))
+    for figure in said.figures:
+        write_text(folder / "figures" / f"{figure.name}.csv", dicts_csv(POINT_HEADS, figure.data()))
+        for kind in ("svg", "png"):
+            files.append(f"figures/{figure.name}.{kind}")
+            write_bytes(folder / files[-1], whole(figure, kind))  # type: ignore[arg-type]
+    write_text(folder / "runs.csv", rows_csv([head for head, _ in RUN_HEADS], map(run_values, found.records)))
+    if said.verdicts:
+        merge_claims(Path(out) / "claims.csv", said.verdicts)
+    target = folder / "index.html"
+    write_text(target, page(found, said, folder, files))
+    return target
+
+
+def merge_claims(path: Path, verdicts: Iterable[Verdict]) -> None:
+    """Put verdicts into the file of all claims.
+
+    A verdict replaces the row of the same claim, scale, network and data set, unless it is unjudged and the row is not;
+    all other rows stay. Rows are in the order of their claims.
+    """
+    rows = {_key(row): row for row in _rows(path)}
+    for verdict in verdicts:
+        row = {name: "" if value is None else str(value) for name, value in verdict.to_row().items()}
+        before = rows.get(_key(row))
+        if before is None or verdict.word != "unjudged" or before["verdict"] == "unjudged":
+            rows[_key(row)] = row
+    write_text(path, dicts_csv(COLUMNS, sorted(rows.values(), key=_place)))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _key(row: Mapping[str, str]) -> tuple[str, ...]:
+    return row["id"], row["scale"], row["net"], row["data"]
+
+
+def _place(row: Mapping[str, str]) -> tuple[object, ...]:
+    """S2.9 before S2.10."""
+    parts = re.split(r"(\d+)", row["id"])
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in parts], _key(row)
