@@ -188,7 +188,7 @@ def prune(
         before, kept = kept, _kept(scores, share, full if may_return else kept, scope, budget, form)
         if watch is not None:
             watch(number, scores, before, kept)
-    _warn(owner, scores, kept)
+    _warn(owner, scores, kept, form)
     return Wiring({name: Topology.of(mask) for name, mask in kept.items()})
 
 
@@ -240,7 +240,7 @@ def _narrowed(mask: Tensor, chosen: Tensor) -> Tensor:
     return narrowed
 
 
-def _warn(owner: str, scores: Scores, kept: Masks) -> None:
+def _warn(owner: str, scores: Scores, kept: Masks, form: Form) -> None:
     dead = [name for name, mask in kept.items() if not bool(mask.any())]
     if dead:
         warnings.warn(
@@ -250,7 +250,7 @@ def _warn(owner: str, scores: Scores, kept: Masks) -> None:
             stacklevel=4,
         )
     idle = sum(int((scores[name][mask] == 0).sum()) for name, mask in kept.items())
-    if idle:
+    if idle and isinstance(form, Unstructured):  # a form may have to take worthless positions along
         warnings.warn(
             f"`{owner}` had to keep {idle:,} connections whose score is zero, chosen by position alone. "
             "Raise `rounds`, or look for units that are dead already.",

@@ -168,7 +168,8 @@ class Flow:
                 CollapseWarning,
                 stacklevel=5,
             )
-        idle = [name for name, s in scores.items() if bool(masks[name].any()) and not bool((s != 0).any())]
+        matrices = {name: s for name, s in scores.items() if s.ndim > 1}  # biases are zero at initialisation
+        idle = [name for name, s in matrices.items() if bool(masks[name].any()) and not bool((s != 0).any())]
         if idle:
             zero = [f"{n}.weight" for n, m in self.model.named_modules() if _is_zero_scale(m)]
             cause = (
@@ -211,7 +212,7 @@ def module_flows(model: nn.Module, shape: Sequence[int], modules: Sequence[str])
     finally:
         for handle in handles:
             handle.remove()
-    return {name: float((g * y).sum()) for (name, y), g in zip(outputs.items(), gradients, strict=True)}
+    return {name: float((g * y.detach()).sum()) for (name, y), g in zip(outputs.items(), gradients, strict=True)}
 
 
 @register("maker")
