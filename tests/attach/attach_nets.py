@@ -91,9 +91,7 @@ METHODS: dict[str, Callable[[], wr.Method]] = {
     "dnw": lambda: wr.DNW(density=0.3),
     "dnw-frozen": lambda: wr.DNW(density=0.3, freeze_at=3),
     "gradual": lambda: wr.GradualMagnitude(density=wr.Cubic(final=0.2, until=6), when=wr.Every(2)),
-    "recomputed": lambda: wr.GradualMagnitude(
-        density=wr.Cubic(final=0.2, until=6), when=wr.Every(2), sticky=False
-    ),
+    "recomputed": lambda: wr.GradualMagnitude(density=wr.Cubic(final=0.2, until=6), when=wr.Every(2), sticky=False),
     "snfs": lambda: SNFS(begin=wr.ErdosRenyi(0.3), fraction=wr.Constant(0.3), when=wr.Every(2)),
     "top-kast": lambda: TopKAST(density=0.2, backward=0.5, when=wr.Every(2), decay=0.01, rim_decay=0.01),
     "top-kast-remembers": lambda: TopKAST(density=0.2, backward=0.5, when=wr.Every(2), remember=True),

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from attach_nets import METHODS, Net, backward, check_zero_outside, net, rigl, set_, sgd, static, train, trained
+from attach_nets import METHODS, Net, backward, check_zero_outside, net, rigl, set_, sgd, train, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -113,9 +113,9 @@ def test_following_ends_when_asked_and_needs_a_copy() -> None:
     held = dense.fc1.weight.detach().clone()
     trained(model, optimizer, 2)
     assert torch.equal(dense.fc1.weight, held)
-    with pytest.raises(WiringError, match="must be a copy. Got the live model itself"):
+    with pytest.raises(WiringError, match=r"must be a copy. Got the live model itself"):
         wr.follow(model, sparse)
-    with pytest.raises(WiringError, match="`conv.weight` is missing or of another shape"):
+    with pytest.raises(WiringError, match=r"`conv.weight` is missing or of another shape"):
         wr.follow(nn.Linear(3, 4), sparse)
 
 

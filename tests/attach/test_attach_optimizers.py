@@ -37,7 +37,6 @@ for _name in ("SGD", "Adam", "AdamW", "Adagrad"):
     OPTIMIZERS[f"{_name}-fused"] = lambda p, make=getattr(o, _name): make(p, lr=0.01, fused=True)
 
 
-
 def start_of(optimizer: Optimizer, key: str) -> float:
     if key == "sum":
         return float(optimizer.defaults["initial_accumulator_value"])

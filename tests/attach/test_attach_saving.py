@@ -151,7 +151,7 @@ def test_a_state_of_another_network_is_refused() -> None:
     model = torch.nn.Linear(3, 3)
     other = wr.attach(model, sgd(model), static())
     run = make("static", "sgd")
-    with pytest.raises(WiringError, match="disagree about `conv.weight`"):
+    with pytest.raises(WiringError, match=r"disagree about `conv.weight`"):
         run["sparse"].load_state_dict(other.state_dict())
 
 

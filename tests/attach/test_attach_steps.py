@@ -83,9 +83,7 @@ def test_rigl_grows_at_the_strongest_gradient_from_zero() -> None:
 def test_a_closure_trains_as_the_plain_loop(method: str) -> None:
     model, twin = net(), net()
     optimizer, other = sgd(model), sgd(twin)
-    sparse, beside = (
-        wr.attach(m, o, METHODS[method](), steps=10) for m, o in ((model, optimizer), (twin, other))
-    )
+    sparse, beside = (wr.attach(m, o, METHODS[method](), steps=10) for m, o in ((model, optimizer), (twin, other)))
     for step in train(twin, other, 7):
         if step % 2:
             optimizer.step(lambda: backward(model, optimizer, step))  # noqa: B023
@@ -219,12 +217,8 @@ def test_a_broken_gradient_outside_the_wiring_never_reaches_the_weights(bad: flo
 @pytest.mark.parametrize("method", ["static", "rigl", "snfs", "dnw", "top-kast"])
 def test_a_scaled_loss_trains_as_an_unscaled_one(method: str, fused: bool, device: str) -> None:
     model, twin = net(device=device, dtype=torch.float32), net(device=device, dtype=torch.float32)
-    optimizer, other = (
-        torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.9, fused=fused) for m in (model, twin)
-    )
-    sparse, beside = (
-        wr.attach(m, o, METHODS[method](), steps=10) for m, o in ((model, optimizer), (twin, other))
-    )
+    optimizer, other = (torch.optim.SGD(m.parameters(), lr=0.1, momentum=0.9, fused=fused) for m in (model, twin))
+    sparse, beside = (wr.attach(m, o, METHODS[method](), steps=10) for m, o in ((model, optimizer), (twin, other)))
     scaler = torch.amp.GradScaler(device, init_scale=1024.0)  # a power of two: scaling is exact
     for step in train(twin, other, 7):
         optimizer.zero_grad()
@@ -241,9 +235,7 @@ def test_a_scaled_loss_trains_as_an_unscaled_one(method: str, fused: bool, devic
 @pytest.mark.parametrize("unscale", [False, True])
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("method", ["static", "rigl", "snfs", "dnw", "top-kast", "edge-popup"])
-def test_a_step_that_finds_inf_changes_and_counts_nothing(
-    method: str, fused: bool, unscale: bool, device: str
-) -> None:
+def test_a_step_that_finds_inf_changes_and_counts_nothing(method: str, fused: bool, unscale: bool, device: str) -> None:
     model = net(device=device, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, fused=fused)
     sparse = wr.attach(model, optimizer, METHODS[method](), steps=10)
