@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from wirings.attach.masked import MaskedSite
+from wirings.attach.site import LiveSite
 from wirings.core.errors import WiringError
 from wirings.core.support import Support
 from wirings.core.topology import Topology
@@ -19,7 +19,7 @@ VERSION = 1
 _KEPT = ("aside", "frozen", "averaged")
 
 
-def to_saved(method: str, step: int, rng: Generator, sites: Mapping[str, MaskedSite]) -> dict[str, Any]:
+def to_saved(method: str, step: int, rng: Generator, sites: Mapping[str, LiveSite]) -> dict[str, Any]:
     """Step, random state, and of each site its supports and the values that only attach keeps."""
     saved: dict[str, Any] = {"version": VERSION, "method": method, "step": step, "rng": rng.get_state(), "sites": {}}
     for name, site in sites.items():
@@ -32,7 +32,7 @@ def to_saved(method: str, step: int, rng: Generator, sites: Mapping[str, MaskedS
     return saved
 
 
-def from_saved(saved: Mapping[str, Any], method: str, rng: Generator, sites: Mapping[str, MaskedSite]) -> int:
+def from_saved(saved: Mapping[str, Any], method: str, rng: Generator, sites: Mapping[str, LiveSite]) -> int:
     """Put a saved state into live sites; returns the step. Everything is checked before anything is changed."""
     try:
         if saved["version"] > VERSION:
@@ -55,7 +55,7 @@ def from_saved(saved: Mapping[str, Any], method: str, rng: Generator, sites: Map
     return step
 
 
-def _support(name: str, entry: Mapping[str, Any], site: MaskedSite) -> Support:
+def _support(name: str, entry: Mapping[str, Any], site: LiveSite) -> Support:
     forward = _decoded(entry["forward"])
     backward = _decoded(entry["backward"]) if "backward" in entry else forward
     kept = {key: entry[key] for key in _KEPT if key in entry}

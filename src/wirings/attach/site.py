@@ -15,6 +15,12 @@ class LiveSite(Site, Protocol):
     ``take_back``, ``average``, ``install``, ``show``, ``listen``."""
 
     name: str
+    heard: Tensor | None
+    """The whole gradient of this step, where it is held as one tensor."""
+    aside: Tensor | None
+    """The trained tensor, where it is more than the parameter holds."""
+    frozen: Tensor | None
+    """The weights, where scores train."""
     averaged: Tensor | None
     """The running mean of whole gradients, for methods that keep one."""
 
@@ -57,6 +63,12 @@ class LiveSite(Site, Protocol):
 
     def install(self, support: Support, state: dict[str, Any] | None, group: dict[str, Any]) -> None:
         """Take a new support: values and memory of kept connections stay, new connections start as new."""
+        ...
+
+    def restore(
+        self, support: Support, *, aside: Tensor | None, frozen: Tensor | None, averaged: Tensor | None
+    ) -> None:
+        """Take a saved support and the values that only attach keeps; parameter and optimizer load their own."""
         ...
 
     def show(self) -> None:

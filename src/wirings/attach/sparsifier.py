@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wirings.attach import ranks
-from wirings.attach.masked import MaskedSite
 from wirings.attach.saving import from_saved, to_saved
+from wirings.attach.site import LiveSite
 from wirings.core.errors import WiringError
 from wirings.core.streams import stream
 from wirings.core.support import Support
@@ -29,7 +29,7 @@ class Sparsifier:
         sites: weight name -> live site.
     """
 
-    def __init__(self, optimizer: Optimizer, method: Method, sites: Mapping[str, MaskedSite], seed: int) -> None:
+    def __init__(self, optimizer: Optimizer, method: Method, sites: Mapping[str, LiveSite], seed: int) -> None:
         self.method, self.sites = method, dict(sites)
         self._optimizer = optimizer
         self._rng = stream(seed, "wiring")
@@ -196,7 +196,7 @@ class Sparsifier:
         self._check_ranks()
 
     @property
-    def _live(self) -> list[MaskedSite]:
+    def _live(self) -> list[LiveSite]:
         return list(self.sites.values())
 
     def _listen(self) -> None:

@@ -68,7 +68,8 @@ def to_dense(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, SparseLayer):
             dense = swaps[id(module)] = module.to_dense()
-            dense.weight = first.setdefault(id(module.values), dense.weight)
+            weight: nn.Parameter = dense.weight  # type: ignore[assignment]
+            dense.weight = first.setdefault(id(module.values), weight)
     return _swapped(model, swaps)
 
 
