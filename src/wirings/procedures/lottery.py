@@ -230,8 +230,7 @@ class Lottery:
         level = self.levels.get(record.id, self.rounds)
         if level >= self.rounds or not record.finished:
             return []
-        before = record.wiring
-        wiring = self.pruning({name: record.values()[name] for name in before}, before, level + 1)
+        wiring = self.pruning(record.values(), record.wiring, level + 1)
         run = dataclasses.replace(
             self.run,
             method=Static(begin=kept_wiring(wiring, record)),

@@ -216,12 +216,12 @@ def equal_parameters(
     """The ``width`` at which a dense network has as many weights as this density leaves of the full one.
 
     Prunable weights are counted, less those that ``except_`` names. Widths are whole units, so the count comes out as
-    near as they allow, and never above.
+    near as they allow.
 
     Example:
         >>> width = equal_parameters("lenet-300-100", 0.05, image_shape=(1, 28, 28), classes=10)
         >>> round(width, 3)
-        0.056
+        0.055
 
     Raises:
         SettingsError: the model has no ``width``, or even the narrowest network is larger.
@@ -252,4 +252,4 @@ def equal_parameters(
     for _ in range(22):
         middle = (low + high) / 2
         low, high = (middle, high) if size(middle) <= wanted else (low, middle)
-    return float(f"{low:.6g}") if size(float(f"{low:.6g}")) <= wanted else low
+    return min(low, high, key=lambda width: abs(size(width) - wanted))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -56,8 +57,11 @@ def newest(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None
     for path in sorted(folder.glob("step-*"), key=step_of, reverse=True):
         wrong = damage(path)
         if wrong is None:
-            state = torch.load(path / "train.pt", weights_only=True, map_location="cpu")
-            return step_of(path), load_values(path / "model.safetensors"), state
+            try:
+                state = torch.load(path / "train.pt", weights_only=True, map_location="cpu")
+                return step_of(path), load_values(path / "model.safetensors"), state
+            except (RunError, RuntimeError, pickle.UnpicklingError, ValueError, EOFError) as error:
+                wrong = str(error).splitlines()[0].rstrip(".")
         warnings.warn(
             f"The checkpoint {path} is passed over: {wrong}. The run goes on from the one before.", stacklevel=2
         )
