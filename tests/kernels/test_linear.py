@@ -230,6 +230,6 @@ def test_panels_fit_the_cache_and_waste_few_lanes(monkeypatch):
     from wirings.kernels import linear
 
     monkeypatch.setattr(linear, "second_level_cache", lambda: 2**20)
-    assert [panel_width(n, 4, 128) for n in (100, 1024, 2048, 4096, 8192, 10**6)] == [128, 128, 64, 32, 16, 16]
+    assert [panel_width(n, 4, 128) for n in (100, 1024, 2048, 4096, 8192, 10**6)] == [128, 128, 64, 64, 32, 32]
     assert [panel_width(100, 4, batch) for batch in (1, 13, 17, 40, 100, 129, 130)] == [16, 16, 32, 64, 128, 64, 64]
     assert panel_width(1024, 8) == 64

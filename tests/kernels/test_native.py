@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wirings.kernels import available, describe, isa, native
+from wirings.kernels import ConvIndex, available, conv, describe, isa, native, to_planes
 
 SOURCES = Path(native.__file__).parent / "cpu"
 
@@ -22,6 +22,14 @@ def test_every_signature_is_that_of_the_source():
             if arguments:
                 found[name] = "".join("p" if "*" in a else kinds[a.split()[0]] for a in arguments.split(","))
     assert found == native._SIGNATURES
+
+
+def test_the_geometry_of_a_convolution_has_every_field_the_source_reads():
+    struct = re.search(r"struct Geometry \{(.*?)\n\n    int64_t taps", (SOURCES / "conv.cpp").read_text(), re.DOTALL)
+    fields = re.findall(r"int64_t ([^;]*);", re.sub(r"//.*", "", struct[1]))
+    index = ConvIndex((1, 1, 1, 1), torch.tensor([0]))
+    planes = to_planes(torch.ones(1, 1, 1, 1))
+    assert len(conv._geometry(index, planes, planes)) == sum(len(f.split(",")) for f in fields)
 
 
 def test_a_build_can_be_asked_for(build):

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from wirings.kernels import native, reference
 from wirings.kernels.index import SparseIndex, Transposed, index_dtype, place_dtype
+from wirings.kernels.linear import second_level_cache
 
 LANES = 16
 _MOST_ELEMENTS = 2**31 - 1  # of one panel: shifts are int32
@@ -347,18 +348,9 @@ def _geometry(index: ConvIndex, x: Planes, y: Planes) -> ctypes.Array[ctypes.c_i
                 f"sixteen images of {planes.shape[1:]} are too large for the kernels; run this layer masked."
             )
     numbers = (
-        x.data.shape[0],
-        index.in_channels,
-        index.shape[0],
-        index.groups,
-        *index.kernel,
-        index.stride,
-        index.padding,
-        *x.shape[2:],
-        x.halo,
-        *y.shape[2:],
-        y.halo,
-    )
+        x.data.shape[0], index.in_channels, index.shape[0], index.groups, *index.kernel, index.stride, index.padding,
+        *x.shape[2:], x.halo, *y.shape[2:], y.halo, second_level_cache() * 7 // 8,
+    )  # fmt: skip
     return (ctypes.c_int64 * len(numbers))(*numbers)
 
 

@@ -125,21 +125,21 @@ def sddmm(index: SparseIndex, a: Tensor, b: Tensor) -> Tensor:
 
 
 def panel_width(features: int, itemsize: int = 4, batch: int | None = None) -> int:
-    """How many samples a panel holds: as many as keep it within half of the second-level cache, and 16 at least.
+    """How many samples a panel holds: 128 if that fills half of the second-level cache, 64 if all of it, else 32.
 
-    Among those, one that wastes few lanes on the last panel: narrow panels cost more for each connection, padding costs
-    its share of lanes; ``padded batch * (1 + 16 / width)`` weighs the two.
+    Among those that fit, the one that suits the batch: narrow panels cost more for each connection, padding on the last
+    panel costs its share of lanes; ``padded batch * (1 + 16 / width)`` weighs the two. Batches up to 16 take 16.
 
     Example:
         >>> panel_width(1024, batch=128), panel_width(65536, batch=128), panel_width(1024, batch=13)  # 1 MiB of cache
-        (128, 16, 16)
+        (128, 32, 16)
     """
-    return _panel_width(features, itemsize, batch, second_level_cache() // 2)
+    return _panel_width(features * itemsize, batch, second_level_cache())
 
 
 @cache
-def _panel_width(features: int, itemsize: int, batch: int | None, room: int) -> int:
-    fitting = [w for w in WIDTHS if features * w * itemsize <= room] or [16]
+def _panel_width(sample: int, batch: int | None, room: int) -> int:
+    fitting = [w for w in WIDTHS if w <= 32 or sample * w <= (room // 2 if w == 128 else room)]
     if batch is None:
         return fitting[0]
     return min(fitting, key=lambda w: (-(-batch // w) * w * (1 + 16 / w), -w))

@@ -18,6 +18,7 @@ namespace {
 struct Geometry {
     int64_t panels, in_channels, out_channels, groups, kernel_height, kernel_width, stride, padding;
     int64_t height, width, halo, out_height, out_width, out_halo;
+    int64_t cache;  // bytes of input rows that a band of weight gradients may keep in the second-level cache
 
     int64_t taps() const { return kernel_height * kernel_width; }
     int64_t group_in() const { return in_channels / groups; }
@@ -177,14 +178,13 @@ void gradient_group(const int32_t* shift, const T* in, const T* grad, T* gradien
         }
     }
     if constexpr (G <= VL<T>) {
-        Vector<T> s = sums<T, G>([&](int q) INLINE_LAMBDA { return sum[q]; });
+        T s[VL<T>];
+        store(s, sums<T, G>([&](int q) INLINE_LAMBDA { return sum[q]; }));
         for (int q = 0; q < G; q++) gradient[q] += s[q];
     } else {
         for (int q = 0; q < G; q++) gradient[q] += total<T>(sum[q]);
     }
 }
-
-constexpr int64_t BAND_BYTES = 640 << 10;  // input rows of all channels that a band of weight gradients keeps in the cache
 
 }  // namespace
 }  // namespace wirings
@@ -276,7 +276,8 @@ API int wirings_conv_weight(int64_t real, int64_t narrow, const int64_t* geometr
         const Planes in = input_of(g), out = output_of(g);
         Scratch<int32_t> shift(pointer[g.out_channels]);
         const int64_t line = g.in_channels * in.row() * int64_t(sizeof(T));
-        const int64_t high = std::max<int64_t>(1, std::min(g.out_height, (BAND_BYTES / line - g.kernel_height + g.stride) / g.stride));
+        const int64_t fitting = (g.cache / line - g.kernel_height + g.stride) / g.stride, enough = (LANES + g.out_width - 1) / g.out_width;
+        const int64_t high = std::max<int64_t>(1, std::min(g.out_height, std::max(fitting, enough)));
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, g.out_channels, member, size);
             forward_shifts(g, pointer, static_cast<const C*>(column), mine, shift);

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t TILE_ROWS = 16;
 constexpr int64_t MAX_WIDTH = 128;
+constexpr int64_t AHEAD = 16;  // connections between asking for a row of wide panels and reading it
 
 // A compressed matrix: connection k of row r, for k in pointer[r] ... pointer[r + 1] - 1, reads row `other[k]` of a panel.
 template <class T, class C>
@@ -22,6 +23,7 @@ struct Rows {
     const int64_t* pointer;
     const C* other;
     const T* value;
+    int64_t last;  // the last connection there is
 };
 
 // y[r - base] = act(bias[r] + sum_k value[k] x[other[k]]) for NV vectors of each row. U connections run side by side so
@@ -108,6 +110,11 @@ void backward_block(const Rows<T, C>& a, const T* near, const T* far, T* out, T*
         const int64_t end = a.pointer[r + 1];
         auto product = [&](int q) INLINE_LAMBDA {
             const T* row = far + int64_t(a.other[k + q]) * width;
+            if constexpr (NV >= 4) {
+                const T* soon = far + int64_t(a.other[std::min(k + q + AHEAD, a.last)]) * width;
+#pragma GCC unroll 8
+                for (int v = 0; v < NV; v++) __builtin_prefetch(soon + v * N);
+            }
             Vector<T> dot, w;
             if constexpr (INPUT) w = splat(a.value[k + q]);
 #pragma GCC unroll 8
@@ -241,7 +248,7 @@ API int wirings_forward_panels(int64_t real, int64_t narrow, const int64_t* poin
     return with_types(real, narrow, [&](auto r, auto c) {
         using T = decltype(r);
         using C = decltype(c);
-        Rows<T, C> a{pointer, static_cast<const C*>(column), static_cast<const T*>(value)};
+        Rows<T, C> a{pointer, static_cast<const C*>(column), static_cast<const T*>(value), pointer[rows] - 1};
         const T* in = static_cast<const T*>(x);
         T* out = static_cast<T*>(y);
         team(threads, [&](int member, int size) {
@@ -261,7 +268,7 @@ API int wirings_forward(int64_t real, int64_t narrow, const int64_t* pointer, co
     return with_types(real, narrow, [&](auto r, auto c) {
         using T = decltype(r);
         using C = decltype(c);
-        Rows<T, C> a{pointer, static_cast<const C*>(column), static_cast<const T*>(value)};
+        Rows<T, C> a{pointer, static_cast<const C*>(column), static_cast<const T*>(value), pointer[rows] - 1};
         const T* in = static_cast<const T*>(x);
         T* out = static_cast<T*>(y);
         Scratch<T> panel(columns * most);
@@ -295,7 +302,7 @@ API int wirings_backward_panels(int64_t real, int64_t narrow, int64_t wide, cons
         using C = decltype(c);
         const int64_t nnz = pointer[columns];
         Scratch<T> own_values(nnz), own_gradient(nnz), masked(output ? rows * width : 0);
-        Rows<T, C> a{pointer, static_cast<const C*>(row), own_values};
+        Rows<T, C> a{pointer, static_cast<const C*>(row), own_values, nnz - 1};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, columns, member, size), connections{pointer[mine.first], pointer[mine.last]};
             Range features = part(rows, member, size, 16);
@@ -335,7 +342,7 @@ API int wirings_backward(int64_t real, int64_t narrow, int64_t wide, const int64
         const int64_t nnz = pointer[columns];
         Scratch<T> own_values(nnz), own_gradient(nnz), near(columns * most), far(rows * most);
         Scratch<T> outputs(output ? rows * most : 0);
-        Rows<T, C> a{pointer, static_cast<const C*>(row), own_values};
+        Rows<T, C> a{pointer, static_cast<const C*>(row), own_values, nnz - 1};
         team(threads, [&](int member, int size) {
             alignas(64) T tile[TILE_ROWS * MAX_WIDTH];
             Range mine = rows_of(pointer, columns, member, size), connections{pointer[mine.first], pointer[mine.last]};
@@ -373,7 +380,7 @@ API int wirings_sddmm_panels(int64_t real, int64_t narrow, const int64_t* pointe
     return with_types(real, narrow, [&](auto r, auto c) {
         using T = decltype(r);
         using C = decltype(c);
-        Rows<T, C> a{pointer, static_cast<const C*>(column), nullptr};
+        Rows<T, C> a{pointer, static_cast<const C*>(column), nullptr, pointer[rows] - 1};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, rows, member, size);
             for (int64_t p = 0; p < panels; p++) {
@@ -393,7 +400,7 @@ API int wirings_sddmm(int64_t real, int64_t narrow, const int64_t* pointer, cons
         using T = decltype(r);
         using C = decltype(c);
         Scratch<T> near(rows * most), far(columns * most), outputs(output ? rows * most : 0);
-        Rows<T, C> a{pointer, static_cast<const C*>(column), nullptr};
+        Rows<T, C> a{pointer, static_cast<const C*>(column), nullptr, pointer[rows] - 1};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, rows, member, size), features = part(rows, member, size, 64);
             for (int64_t b = 0; b < batch; b += most) {
