@@ -107,7 +107,7 @@ def critical_of_scores(scores: Mapping[str, Tensor]) -> tuple[float, str]:
         (5.0, 'b')
     """
     best = {name: float(score.max()) for name, score in scores.items()}
-    first = min(best, key=lambda name: best[name])
+    first = min(reversed(list(best)), key=lambda name: best[name])  # of equals, the last is kept last
     # ties at the threshold go to the lower index, so equals in layers before it are kept earlier
     names = list(scores)
     needed = 1 + sum(

@@ -8,6 +8,7 @@ from anywhere else.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wirings.core.wiring import Shapes
-from wirings.makers.scoring import Masks, Pace, Scorer, Scores, prune
+from wirings.makers.scoring import CollapseWarning, Masks, Pace, Scorer, Scores, prune
 
 
 @dataclass(frozen=True)
@@ -136,5 +137,7 @@ def score_to_flow(
         removed = sum(float(scores[name][before[name] & ~after[name]].sum()) for name in scores)
         ratios.append(removed / flow if flow else math.inf)
 
-    prune(score, shapes, density, owner="score_to_flow", rounds=rounds, schedule=schedule, watch=watch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CollapseWarning)  # whether layers collapse is what is asked here
+        prune(score, shapes, density, owner="score_to_flow", rounds=rounds, schedule=schedule, watch=watch)
     return ratios
