@@ -31,6 +31,7 @@ from wirings.kernels.linear import (
     unpack,
 )
 from wirings.kernels.native import available, describe, isa
+from wirings.kernels.norm import Normed, NormGradients, norm_backward, norm_forward
 from wirings.kernels.select import strongest, strongest_conv_gradient, strongest_gradient, top_index, top_mask
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "ConvIndex",
     "Interleaved",
     "LinearGradients",
+    "NormGradients",
+    "Normed",
     "Planes",
     "PlanesGradients",
     "SparseIndex",
@@ -52,6 +55,8 @@ __all__ = [
     "isa",
     "linear_backward",
     "linear_forward",
+    "norm_backward",
+    "norm_forward",
     "pack",
     "panel_width",
     "panels_backward",

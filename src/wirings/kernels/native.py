@@ -43,6 +43,8 @@ _SIGNATURES = {
     "conv_weight": "iippppppi",
     "to_planes": "ippiiiiiii",
     "from_planes": "ippiiiiiii",
+    "norm_forward": "ippppppidipiiiiii",
+    "norm_backward": "ippppppidppppiiiiii",
     "top_mask": "ipiiipi",
     "top_index": "ipiiipi",
     "collect": "ipiidpippi",

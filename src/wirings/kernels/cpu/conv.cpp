@@ -8,6 +8,7 @@
 #include <atomic>
 
 #include "common.h"
+#include "planes.h"
 #include "strips.h"
 #include "vector.h"
 
@@ -23,16 +24,6 @@ struct Geometry {
     int64_t taps() const { return kernel_height * kernel_width; }
     int64_t group_in() const { return in_channels / groups; }
     int64_t group_out() const { return out_channels / groups; }
-};
-
-// Where things are in one panel of planes, counted in elements.
-struct Planes {
-    int64_t channels, height, width, halo;
-
-    int64_t row() const { return (width + 2 * halo) * LANES; }
-    int64_t plane() const { return (height + 2 * halo) * row(); }
-    int64_t panel() const { return channels * plane(); }
-    int64_t at(int64_t y, int64_t x) const { return (y + halo) * row() + (x + halo) * LANES; }
 };
 
 Planes input_of(const Geometry& g) { return {g.in_channels, g.height, g.width, g.halo}; }
@@ -125,20 +116,6 @@ void band(const Shifted<T>& a, const Grid& grid, int64_t stride, const T* bias, 
             y += 1;
         }
     }
-}
-
-template <class T>
-void clear_halo(T* plane, const Planes& p) {
-    if (p.halo == 0) return;
-    std::fill(plane, plane + p.at(0, 0), T(0));
-    for (int64_t y = 0; y + 1 < p.height; y++) std::fill(plane + p.at(y, p.width), plane + p.at(y + 1, 0), T(0));
-    if (p.height > 0) std::fill(plane + p.at(p.height - 1, p.width), plane + p.plane(), T(0));
-}
-
-// Runs work(job) for every job, on whichever thread is free.
-template <class F>
-void deal(std::atomic<int64_t>& next, int64_t jobs, F&& work) {
-    for (int64_t job; (job = next.fetch_add(1, std::memory_order_relaxed)) < jobs;) work(job);
 }
 
 // The shift of each connection from the input pixel under its kernel's corner.

@@ -1,0 +1,141 @@
+// Batch normalisation in planes, with the residual addition and the ReLU that follow it. One thread owns a channel, sums run
+// lane by lane over a plane and on in double from plane to plane; padding lanes and the halo stay out of the statistics.
+#include <cmath>
+
+#include "common.h"
+#include "planes.h"
+#include "vector.h"
+
+namespace wirings {
+namespace {
+
+// Calls work(offset of a vector in its panel's plane, which of its lanes are samples) for every image vector of a channel.
+template <class T, class F>
+INLINE void each_vector(const Planes& p, int64_t samples, F&& work) {
+    constexpr int N = VL<T>;
+    Vector<T> lane;
+    for (int l = 0; l < N; l++) lane[l] = T(l);
+    for (int64_t y = 0; y < p.height; y++) {
+        int64_t at = p.at(y, 0);
+        for (int64_t x = 0; x < p.width * LANES; x += N) {
+            int64_t left = samples - x % LANES;
+            work(at + x, lane < splat(T(left < N ? left : N)));
+        }
+    }
+}
+
+struct Sums {
+    double one = 0, other = 0;
+};
+
+// Adds up what work(offset) gives, over the samples of a channel in all panels.
+template <class T, class F>
+Sums sum_channel(const Planes& p, int64_t batch, int64_t channel, F&& work) {
+    Sums sums;
+    for (int64_t panel = 0; panel * LANES < batch; panel++) {
+        Vector<T> one = zero<T>(), other = zero<T>();
+        int64_t base = panel * p.panel() + channel * p.plane();
+        each_vector<T>(p, batch - panel * LANES, [&](int64_t at, auto real) INLINE_LAMBDA {
+            auto [a, b] = work(base + at);
+            one += real ? a : zero<T>();
+            other += real ? b : zero<T>();
+        });
+        sums.one += double(total<T>(one));
+        sums.other += double(total<T>(other));
+    }
+    return sums;
+}
+
+template <class T>
+struct Two {
+    Vector<T> one, other;
+};
+
+}  // namespace
+}  // namespace wirings
+
+using namespace wirings;
+
+// y = act((x - mean) / sqrt(variance + epsilon) * weight + bias + residual). Unless `given`, mean and (biased) variance are
+// those of the batch and come out.
+API int wirings_norm_forward(int64_t real, const void* x, const void* residual, const void* weight, const void* bias, void* mean,
+                             void* variance, int64_t given, double epsilon, int64_t relu, void* y, int64_t batch, int64_t channels,
+                             int64_t height, int64_t width, int64_t halo, int64_t threads) {
+    return with_real(real, [&](auto t) {
+        using T = decltype(t);
+        const Planes p{channels, height, width, halo};
+        const T *in = static_cast<const T*>(x), *extra = static_cast<const T*>(residual);
+        T *out = static_cast<T*>(y), *means = static_cast<T*>(mean), *variances = static_cast<T*>(variance);
+        std::atomic<int64_t> next{0};
+        team(threads, [&](int, int) {
+            deal(next, channels, [&](int64_t c) {
+                if (!given) {
+                    const double count = double(batch) * double(height * width);
+                    means[c] = T(sum_channel<T>(p, batch, c, [&](int64_t at) INLINE_LAMBDA { return Two<T>{load(in + at), zero<T>()}; }).one / count);
+                    Vector<T> centre = splat(means[c]);
+                    Sums s = sum_channel<T>(p, batch, c, [&](int64_t at) INLINE_LAMBDA {
+                        Vector<T> d = load(in + at) - centre;
+                        return Two<T>{d * d, d};
+                    });
+                    variances[c] = T((s.one - s.other * s.other / count) / count);  // the rounding of the mean taken out
+                }
+                T slope = T(1.0 / std::sqrt(double(variances[c]) + epsilon)) * (weight ? static_cast<const T*>(weight)[c] : T(1));
+                Vector<T> scale = splat(slope), centre = splat(means[c]), shift = splat(bias ? static_cast<const T*>(bias)[c] : T(0));
+                for (int64_t panel = 0; panel * LANES < batch; panel++) {
+                    int64_t base = panel * p.panel() + c * p.plane();
+                    clear_halo(out + base, p);
+                    each_vector<T>(p, LANES, [&](int64_t at, auto) INLINE_LAMBDA {
+                        Vector<T> v = (load(in + base + at) - centre) * scale + shift;
+                        if (extra) v += load(extra + base + at);
+                        store(out + base + at, relu ? positive_part<T>(v) : v);
+                    });
+                }
+            });
+        });
+    });
+}
+
+// Gradients of the above: x, weight, bias, and (optional) of the residual. `output` is given where the forward pass ended in
+// ReLU; `constant` says that mean and variance were given there.
+API int wirings_norm_backward(int64_t real, const void* x, const void* grad, const void* output, const void* weight, const void* mean,
+                              const void* variance, int64_t constant, double epsilon, void* gx, void* gresidual, void* gw, void* gb,
+                              int64_t batch, int64_t channels, int64_t height, int64_t width, int64_t halo, int64_t threads) {
+    return with_real(real, [&](auto t) {
+        using T = decltype(t);
+        const Planes p{channels, height, width, halo};
+        const T *in = static_cast<const T*>(x), *back = static_cast<const T*>(grad), *ended = static_cast<const T*>(output);
+        T *out = static_cast<T*>(gx), *other = static_cast<T*>(gresidual);
+        std::atomic<int64_t> next{0};
+        team(threads, [&](int, int) {
+            deal(next, channels, [&](int64_t c) {
+                const T inverse = T(1.0 / std::sqrt(double(static_cast<const T*>(variance)[c]) + epsilon));
+                const Vector<T> centre = splat(static_cast<const T*>(mean)[c]), narrow = splat(inverse);
+                auto masked = [&](int64_t at) INLINE_LAMBDA {
+                    Vector<T> g = load(back + at);
+                    return ended ? (load(ended + at) > 0 ? g : zero<T>()) : g;
+                };
+                Sums s = sum_channel<T>(p, batch, c, [&](int64_t at) INLINE_LAMBDA {
+                    Vector<T> g = masked(at);
+                    return Two<T>{g, g * ((load(in + at) - centre) * narrow)};
+                });
+                static_cast<T*>(gb)[c] = T(s.one);
+                static_cast<T*>(gw)[c] = T(s.other);
+                const double count = double(batch) * double(height * width);
+                const Vector<T> scale = splat((weight ? static_cast<const T*>(weight)[c] : T(1)) * inverse);
+                const Vector<T> average = splat(constant ? T(0) : T(s.one / count)), along = splat(constant ? T(0) : T(s.other / count));
+                for (int64_t panel = 0; panel * LANES < batch; panel++) {
+                    int64_t base = panel * p.panel() + c * p.plane();
+                    clear_halo(out + base, p);
+                    if (other) clear_halo(other + base, p);
+                    each_vector<T>(p, batch - panel * LANES, [&](int64_t at, auto sample) INLINE_LAMBDA {
+                        Vector<T> g = masked(base + at), v = (load(in + base + at) - centre) * narrow;
+                        g = sample ? g : zero<T>();
+                        if (other) store(other + base + at, g);
+                        v = scale * (g - average - v * along);
+                        store(out + base + at, sample ? v : zero<T>());
+                    });
+                }
+            });
+        });
+    });
+}
