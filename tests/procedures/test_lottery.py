@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -47,7 +49,7 @@ def test_so_many_rounds_hit_the_density_exactly(density: float, rounds: int, sco
 
 
 def test_a_density_out_of_reach_is_refused() -> None:
-    with pytest.raises(ValueError, match="is out of reach of `Pruning`: its fixed rates and `last` leave more."):
+    with pytest.raises(ValueError, match=r"is out of reach of `Pruning`: its fixed rates and `last` leave more."):
         Pruning.reaching(0.01, 2, SHAPES, scope="layer", rates={"fc1": 0.1})
     with pytest.raises(ValueError, match="needs the `shapes` of the weights"):
         Pruning.reaching(0.01, 2, scope="layer")
@@ -101,7 +103,7 @@ def make_fit(seen: list[dict[str, torch.Tensor]] | None = None):
             seen.append({name: t.clone() for name, t in model.state_dict().items()})
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         if wiring is not None:
-            attach(model, optimizer, Static(begin=wiring))
+            attach(model, optimizer, Static(begin=wiring), where=wiring)
         for _ in range(4):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x), y).backward()
@@ -127,7 +129,7 @@ def test_every_round_begins_where_the_first_began_buffers_too() -> None:
     assert [ticket.wiring.nnz for ticket in tickets] == [round(780 * 0.8**r) for r in range(5)]
     for values in (model.state_dict(), *seen, *(ticket.origin for ticket in tickets)):
         assert all(torch.equal(values[name], first[name]) for name in first)
-    for before, after in zip(tickets, tickets[1:], strict=False):
+    for before, after in pairwise(tickets):
         assert after.wiring <= before.wiring
         kept = torch.cat([before.trained[n].flatten()[t.index] for n, t in after.wiring.items()]).abs().min()
         lost = before.wiring - after.wiring
@@ -160,7 +162,7 @@ def test_a_fit_that_ignores_the_wiring_is_told() -> None:
         WiringError, match=r"`fit` must train on the wiring it is given, but `first.weight` has values off"
     ):
         next(tickets)
-    with pytest.raises(ValueError, match="`rounds` of `lottery` must be an integer of at least 1. Got 0."):
+    with pytest.raises(ValueError, match=r"`rounds` of `lottery` must be an integer of at least 1. Got 0."):
         next(lottery(make_model(), make_fit(), rounds=0))
 
 
@@ -219,5 +221,5 @@ def test_a_ticket_is_the_same_made_alone(tmp_path) -> None:
 
 
 def test_a_lottery_begins_dense() -> None:
-    with pytest.raises(ValueError, match="`run` of `Lottery` must have no method: its first round is dense."):
+    with pytest.raises(ValueError, match=r"`run` of `Lottery` must have no method: its first round is dense."):
         Lottery(run=run(method="set"), rounds=2)

@@ -154,5 +154,5 @@ def test_impossible_settings_are_refused(settings, sentence) -> None:
 
 def test_held_out_images_must_be_there(tmp_path) -> None:
     record = train(run(protocol="paper", held_out=None), tmp_path)
-    with pytest.raises(ValueError, match="must be 'test': this run held no images out."):
+    with pytest.raises(ValueError, match=r"must be 'test': this run held no images out."):
         sensitivity_of(record, on="held-out")

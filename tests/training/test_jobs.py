@@ -95,7 +95,7 @@ def test_ctrl_c_saves_every_live_run_and_it_goes_on(tmp_path) -> None:
 
 
 def test_jobs_must_be_a_number() -> None:
-    with pytest.raises(ValueError, match="`jobs` of `train_all` must be an integer of at least 1. Got 0."):
+    with pytest.raises(ValueError, match=r"`jobs` of `train_all` must be an integer of at least 1. Got 0."):
         train_all([], jobs=0)
 
 

@@ -75,7 +75,7 @@ def test_a_run_learns_and_leaves_its_record(tmp_path) -> None:
     mine = run(method=SET(begin=ErdosRenyi(0.5)), label="mine")
     record = train(mine, tmp_path)
     assert record.finished
-    assert record.test_accuracy_last > 0.8
+    assert record.test_accuracy_last > 0.7
     assert {"run.json", "config.toml", "metrics.jsonl", "events.jsonl", "lock", "wirings", "final"} == {
         p.name for p in record.path.iterdir()
     }

@@ -83,11 +83,14 @@ class Pruning:
         if shapes is None:
             raise ValueError("`Pruning.reaching` needs the `shapes` of the weights where each has a rate of its own.")
         total = sum(math.prod(shape) for shape in shapes.values())
-        low, high = 0.0, 1.0
+        low, high, left = 0.0, 1.0, float(total)
         for _ in range(60):  # what is left falls as the rate rises
-            made = dataclasses.replace(made, rate=(low + high) / 2)
+            rate = (low + high) / 2
+            if rate in (low, high):
+                break
+            made = dataclasses.replace(made, rate=rate)
             left = sum(made._ideal(shapes, rounds).values())
-            low, high = (made.rate, high) if left > density * total else (low, made.rate)
+            low, high = (rate, high) if left > density * total else (low, rate)
         if abs(left - density * total) > 0.5:
             raise ValueError(
                 f"`density` {density:g} is out of reach of `Pruning`: its fixed rates and `last` leave more."
@@ -101,7 +104,7 @@ class Pruning:
         """
         running, counts = 0.0, {}
         for name, ideal in self._ideal(shapes, level).items():
-            counts[name] = round(running + ideal) - round(running)
+            counts[name] = _whole(running + ideal) - _whole(running)
             running += ideal
         return counts
 
@@ -301,3 +304,8 @@ def kept_wiring(wiring: Wiring, record: Record) -> Wiring:
 def _check_rounds(rounds: int, owner: str) -> None:
     if not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1:
         raise ValueError(f"`rounds` of `{owner}` must be an integer of at least 1. Got {rounds!r}.")
+
+
+def _whole(x: float) -> int:
+    """The nearest whole number, whatever dust a power left behind."""
+    return round(round(x, 6))

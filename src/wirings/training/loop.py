@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from wirings.analysis.degrees import dead_logits
 from wirings.attach import Sparsifier, attach
 from wirings.core.errors import RunError
 from wirings.core.files import written_aside
@@ -39,7 +40,7 @@ from wirings.training.folder import (
     place_of,
     stem,
 )
-from wirings.training.measure import Measures, dead_logits
+from wirings.training.measure import Measures
 from wirings.training.rates import Rate
 from wirings.training.records import Record
 from wirings.training.settings import STREAMS, Run
@@ -122,7 +123,7 @@ def _loop(live: _Live, stop: Stop, tell: Listener) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         if run.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), run.clip_norm)
-        live.measures.before_step()
+        live.measures.before_step(len(labels))
         optimizer.step()
         live.loss_sum += value
         live.loss_count += 1
@@ -191,7 +192,7 @@ def _begin(run: Run, folder: RunFolder, data_root: str | os.PathLike[str] | None
         model=model,
         optimizer=optimizer,
         sparse=sparse,
-        measures=Measures(model, sparse, (1, *images.image_shape), except_=run.except_, batch_size=run.batch_size),
+        measures=Measures(model, sparse, (1, *images.image_shape), except_=run.except_),
         meter=host.Meter(),
         info=_described(run, images, steps, folder.read()),
         steps=steps,
@@ -326,7 +327,8 @@ def evaluate(model: nn.Module, batches: Batches) -> Evaluation:
         right += int((said.argmax(1) == labels).sum())
         loss += float(F.cross_entropy(said, labels, reduction="sum"))
     model.train(training)
-    return Evaluation(right / batches.count, loss / batches.count, dead_logits(torch.cat(logits)))
+    dead = len(dead_logits(torch.cat(logits))) if batches.count > 1 else 0
+    return Evaluation(right / batches.count, loss / batches.count, dead)
 
 
 def _save(live: _Live) -> None:
