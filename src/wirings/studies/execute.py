@@ -87,6 +87,13 @@ def collect(
     )
 
 
+def count(study: Study, preset: str | None = None, *, seeds: int | None = None) -> int:
+    """How many runs a study is made of, those that follow from others included."""
+    work = study.runs(*_scale(study, preset, seeds))
+    singles = {item.id if isinstance(item, Run) else item.first.id for item in work}
+    return len(singles) + sum(item.rounds for item in work if not isinstance(item, Run))
+
+
 def command(study: Study, preset: str, seeds: int | None = None) -> str:
     """The command line that makes a study.
 

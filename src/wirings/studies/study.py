@@ -33,6 +33,11 @@ class Procedure(Protocol):
         """The run that it begins with."""
         ...
 
+    @property
+    def rounds(self) -> int:
+        """How many runs follow, at most."""
+        ...
+
     def then(self, record: Record) -> Iterable[Run]:
         """The runs that follow from this finished one; none where it is not this procedure's."""
         ...

@@ -1,0 +1,1 @@
+"""Tables and figures that several studies share, as functions of records: `comparison`, `structure`."""
