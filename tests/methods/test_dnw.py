@@ -18,7 +18,7 @@ def test_75_percent_of_four_weights_leave_the_largest_and_the_gradient_reaches_a
     assert support.forward.mask.int().tolist() == [[1, 0, 0, 0]]
     assert support.backward.is_full
     gradient = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
-    assert torch.equal(Straight().pullback(gradient, gradient, support), gradient)
+    assert torch.equal(Straight().pullback(gradient, gradient, gradient, support), gradient)
 
 
 def test_the_forward_pass_sees_the_largest_weights_only() -> None:

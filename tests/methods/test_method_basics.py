@@ -104,7 +104,7 @@ def test_straight_is_the_straight_through_estimator() -> None:
     support = Support(Topology.at((1, 4), [0, 2]), Topology.at((1, 4), [0, 1, 2]))
     ones = torch.ones(1, 4)
     assert Straight().effective(ones, ones, support).tolist() == [[1, 0, 1, 0]]
-    assert Straight().pullback(ones, ones, support).tolist() == [[1, 1, 1, 0]]
+    assert Straight().pullback(ones, ones, ones, support).tolist() == [[1, 1, 1, 0]]
     assert Straight().project(ones) is ones
     began = Straight().begin(ones, torch.Generator())
     assert torch.equal(began, ones)
@@ -116,7 +116,9 @@ def test_rules_do_not_care_for_the_memory_format() -> None:
     support = Support.both(Topology.of(weight > 0))
     last = weight.to(memory_format=torch.channels_last)
     assert torch.equal(Straight().effective(last, last, support), Straight().effective(weight, weight, support))
-    assert torch.equal(Straight().pullback(last, last, support), Straight().pullback(weight, weight, support))
+    assert torch.equal(
+        Straight().pullback(last, last, last, support), Straight().pullback(weight, weight, weight, support)
+    )
 
 
 def test_a_wiring_for_another_network_is_refused() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -35,14 +37,31 @@ def test_every_score_gets_the_gradient_times_its_weight() -> None:
     frozen = torch.tensor([[2.0, -3.0, 0.5, 1.0]])
     gradient = torch.tensor([[1.0, 1.0, -2.0, 0.0]])
     support = Support(Topology.at((1, 4), [0]), Topology.full((1, 4)))
-    assert Scored().pullback(gradient, frozen, support).tolist() == [[2.0, -3.0, -1.0, 0.0]]
+    scores = torch.tensor([[0.1, 0.2, -0.3, 0.4]])
+    assert Scored().pullback(gradient, scores, frozen, support).tolist() == [[2.0, -3.0, 1.0, 0.0]]
     assert Scored().effective(gradient, frozen, support).tolist() == [[2.0, 0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("read", "reading"),
+    [("magnitude", torch.abs), ("value", torch.clone), ("chance", torch.sigmoid)],
+)
+def test_the_slope_is_that_of_how_a_score_is_read(
+    read: Literal["magnitude", "value", "chance"], reading: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """As if the loss were ``gradient . (weight * reading(score))``: the selection is passed straight through."""
+    rng = generator()
+    scores, weight, gradient = (torch.randn(3, 4, generator=rng, dtype=torch.float64) for _ in range(3))
+    scores.requires_grad_(True)
+    (wanted,) = torch.autograd.grad((gradient * weight * reading(scores)).sum(), scores)
+    support = Support(Topology.at((3, 4), [0, 5]), Topology.full((3, 4)))
+    assert torch.allclose(Scored(read=read).pullback(gradient, scores.detach(), weight, support), wanted)
 
 
 def test_a_pruned_score_gets_neither_gradient_nor_decay() -> None:
     ones = torch.ones(1, 3)
     support = Support.both(Topology.at((1, 3), [1]))
-    assert Scored().pullback(ones, ones, support).tolist() == [[0.0, 1.0, 0.0]]
+    assert Scored().pullback(ones, ones, ones, support).tolist() == [[0.0, 1.0, 0.0]]
     penalty = Scored(decay=0.5).penalty(ones, support)
     assert penalty is not None
     assert penalty.tolist() == [[0.0, 0.5, 0.0]]

@@ -96,7 +96,8 @@ class MaskedSite:
         if self.frozen is None:
             return only(grad, self._trained)
         self._heed()
-        return self.rule.pullback(grad, self.frozen, self.support)
+        assert self.aside is not None
+        return self.rule.pullback(grad, self.aside, self.frozen, self.support)
 
     def hear(self, scale: Tensor | None) -> None:
         grad = self.param.grad

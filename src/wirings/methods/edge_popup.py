@@ -24,7 +24,7 @@ from wirings.methods.rule import Rule, Scored
 class EdgePopup(Method):
     """What is hidden in a randomly weighted network: use the weights with the largest ``|score|``, train the scores.
 
-    Ramanujan et al. 2020, section 3; the gradient goes straight through the selection to every score. The paper's
+    Ramanujan et al. 2020, section 3; the gradient goes straight through the selection to every ``|score|``. The paper's
     networks have signed-constant weights (``wirings.models.reinitialise(model, rng, "signed-constant")``) and
     batch norm without scale and shift; forgetting either costs points.
     ``scope``, ``sparser_until`` and ``decay`` are the steps from here to Gem-Miner (Sreenivasan et al. 2022).

@@ -59,7 +59,7 @@ class GemMiner(Method):
         in_range("decay", self, 0, 1)
 
     def rule(self) -> Rule:
-        return Scored(unit=True, decay=self.decay)
+        return Scored(read="value", decay=self.decay)
 
     def start(self, sites: Sites, rng: Generator) -> Supports:
         return self._used({n: everywhere(s) for n, s in sites.items()}, sites, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -29,7 +29,7 @@ class Rule(Protocol):
         """What the forward pass uses; zero outside ``support.forward``."""
         ...
 
-    def pullback(self, gradient: Tensor, frozen: Tensor, support: Support) -> Tensor:
+    def pullback(self, gradient: Tensor, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
         """What the optimizer sees of the gradient of the effective weight; zero outside ``support.backward``."""
         ...
 
@@ -65,7 +65,7 @@ class Straight:
     def effective(self, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
         return trained.masked_fill(~support.forward.mask, 0)
 
-    def pullback(self, gradient: Tensor, frozen: Tensor, support: Support) -> Tensor:
+    def pullback(self, gradient: Tensor, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
         return gradient if support.backward.is_full else gradient.masked_fill(~support.backward.mask, 0)
 
     def penalty(self, trained: Tensor, support: Support) -> Tensor | None:
@@ -85,22 +85,23 @@ class Straight:
 class Scored:
     """Weights stay frozen and a score for every position trains (edge-popup; Ramanujan et al. 2020, eq. 4).
 
-    The gradient of a score is the gradient of the effective weight times the frozen weight; scores outside the backward
-    support get none.
+    The gradient of a score is the gradient of the effective weight, times the frozen weight, times the slope of how the
+    score is read; the selection itself is passed straight through. Scores outside the backward support get none.
 
     Args:
-        unit: scores live in [0, 1]: drawn from U[0, 1], clamped after each step (Gem-Miner; Sreenivasan et al. 2022).
-            Otherwise they begin Kaiming-uniform with ``a = sqrt(5)`` and are free.
+        read: ``"magnitude"``: ranked by ``|s|``, whose slope is the sign (edge-popup); they begin Kaiming-uniform with
+            ``a = sqrt(5)``. ``"value"``: as they are, drawn from U[0, 1] and clamped to it after each step (Gem-Miner;
+            Sreenivasan et al. 2022). ``"chance"``: as ``sigmoid(s)`` (learned supermasks; Zhou et al. 2019).
         decay: L2 strength on the scores of the backward support (the gradient of ``decay / 2 * s**2``).
     """
 
-    unit: bool = False
+    read: Literal["magnitude", "value", "chance"] = "magnitude"
     decay: float = 0.0
     trains_scores: ClassVar[bool] = True
 
     def begin(self, weight: Tensor, rng: Generator) -> Tensor:
         draws = torch.rand(weight.shape, generator=rng, dtype=torch.float64)
-        if not self.unit:
+        if self.read != "value":
             bound = 1 / math.sqrt(math.prod(weight.shape[1:]))  # kaiming_uniform with a = sqrt(5) is this bound
             draws = (2 * draws - 1) * bound
         return draws.to(weight)
@@ -108,8 +109,8 @@ class Scored:
     def effective(self, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
         return frozen.masked_fill(~support.forward.mask, 0)
 
-    def pullback(self, gradient: Tensor, frozen: Tensor, support: Support) -> Tensor:
-        scores = gradient * frozen
+    def pullback(self, gradient: Tensor, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
+        scores = gradient * frozen * self._slope(trained)
         return scores if support.backward.is_full else scores.masked_fill(~support.backward.mask, 0)
 
     def penalty(self, trained: Tensor, support: Support) -> Tensor | None:
@@ -119,4 +120,12 @@ class Scored:
         return pull if support.backward.is_full else pull.masked_fill(~support.backward.mask, 0)
 
     def project(self, trained: Tensor) -> Tensor:
-        return trained.clamp(0, 1) if self.unit else trained
+        return trained.clamp(0, 1) if self.read == "value" else trained
+
+    def _slope(self, trained: Tensor) -> Tensor | float:
+        if self.read == "magnitude":
+            return trained.sign()
+        if self.read == "chance":
+            chance = trained.sigmoid()
+            return chance * (1 - chance)
+        return 1.0

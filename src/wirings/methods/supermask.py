@@ -21,13 +21,12 @@ from wirings.methods.rule import Rule, Scored
 class Supermask(Method):
     """A mask learned over frozen weights: connected with probability ``sigmoid(score)``, drawn anew at every step.
 
-    Zhou et al. 2019, section 5.2: the gradient of a score is that of the effective weight times the frozen weight,
-    straight through the draw. From ``settle_at`` on nothing is drawn: what is more likely than not is connected, so
+    Zhou et al. 2019, section 5.2: the gradient of a score is that of the effective weight, times the frozen weight,
+    times the slope of the sigmoid, straight through the draw. From ``settle_at`` on nothing is drawn: what is more likely than not is connected, so
     the wiring that is tested does not depend on a draw. There is no target density; nothing rewards a sparse mask.
     For masks by criteria on initial and trained weights see :mod:`wirings.makers.supermask`.
-    Differs from the paper: the gradient passes the sigmoid straight through too (its slope, at most 1/4, is left out:
-    divide the paper's learning rate of 100 by about 4); scores begin Kaiming-uniform, near probability one half; no
-    dynamic weight rescaling; a last threshold instead of averages over ten draws.
+    Differs from the paper: scores begin Kaiming-uniform, near probability one half; no dynamic weight rescaling; a last
+    threshold instead of averages over draws. Such scores want large learning rates (SGD with 100 in the paper).
 
     Example:
         >>> method = Supermask()  # weights: wirings.models.reinitialise(model, rng, "signed-constant")
@@ -46,7 +45,7 @@ class Supermask(Method):
         check_duration("settle_at", self)
 
     def rule(self) -> Rule:
-        return Scored()
+        return Scored(read="chance")
 
     def start(self, sites: Sites, rng: Generator) -> Supports:
         return self.update(sites, 0, rng)
