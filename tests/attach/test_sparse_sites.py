@@ -52,7 +52,7 @@ METHODS: dict[str, Method] = {
     "mest, soft": MEST(density=0.2, mutation=0.5, soft=True, when=OFTEN),
     "srigl": SRigL(density=0.3, when=OFTEN, fraction=Constant(0.3)),
 }
-HOLDS_ITS_COUNT = ("static", "set", "rigl", "top-kast", "dnw", "srigl")
+HOLDS_ITS_COUNT = ("static", "set", "rigl", "top-kast", "dnw", "mest")
 STANDS_STILL = ("static",)
 HEARS_BESIDE_A_STEP = ("snfs", "granet")  # masked, clipping then sees the whole gradient, and truly sparse it does not
 
@@ -80,7 +80,13 @@ class Run:
     """One training: its losses, its wirings, and the live objects."""
 
     def __init__(
-        self, method: Method, optimizer: str = "sgd", *, sparse: bool = True, model: nn.Module | None = None, seed: int = 3
+        self,
+        method: Method,
+        optimizer: str = "sgd",
+        *,
+        sparse: bool = True,
+        model: nn.Module | None = None,
+        seed: int = 3,
     ) -> None:
         dense = mlp() if model is None else model
         self.model = to_sparse(dense) if sparse else dense
@@ -129,7 +135,9 @@ def test_masked_and_truly_sparse_are_one_run(name: str, optimizer: str) -> None:
 
 @pytest.mark.parametrize("method", [EdgePopup(), GemMiner(), Supermask()], ids=lambda m: type(m).__name__)
 def test_methods_that_train_a_score_for_every_position_are_refused(method: Method) -> None:
-    with pytest.raises(wr.WiringError, match="cannot run truly sparse: it trains a score for every position of `0.weight`"):
+    with pytest.raises(
+        wr.WiringError, match="cannot run truly sparse: it trains a score for every position of `0.weight`"
+    ):
         Run(method)
 
 
@@ -148,7 +156,9 @@ def test_a_refusal_leaves_nothing_behind() -> None:
 
 def test_optimizers_that_read_the_shape_of_a_matrix_are_refused() -> None:
     model = to_sparse(mlp())
-    with pytest.raises(wr.WiringError, match="`Adafactor` reads the shape of a weight matrix, which `0.weight` in sparse"):
+    with pytest.raises(
+        wr.WiringError, match="`Adafactor` reads the shape of a weight matrix, which `0.weight` in sparse"
+    ):
         wr.attach(model, Adafactor(model.parameters()), Static(begin=BEGIN))
 
 
@@ -164,7 +174,7 @@ def test_lbfgs_runs_where_the_wiring_stands_still_and_is_refused_where_it_moves(
             loss.backward()
             return loss
 
-        return [float(optimizer.step(closure)) for _ in range(5)]
+        return [float(optimizer.step(closure).detach()) for _ in range(5)]
 
     torch.testing.assert_close(losses(mlp()), losses(to_sparse(mlp())), rtol=1e-9, atol=0)
     model = to_sparse(mlp())
@@ -198,7 +208,7 @@ def test_a_run_saved_and_resumed_is_bit_equal(name: str) -> None:
     for order in (("model", "optimizer", "sparse"), ("sparse", "optimizer", "model")):
         resumed = Run(METHODS[name], "adamw", model=mlp(seed=5), seed=9)
         for what in order:
-            getattr(resumed, what).load_state_dict(saved[what])
+            getattr(resumed, what).load_state_dict(copy.deepcopy(saved[what]))
         resumed.train(31, STEPS)
         assert resumed.losses == whole.losses[30:]
         assert resumed.sparse.supports == whole.sparse.supports
@@ -373,7 +383,9 @@ def test_averages_follow_and_stale_copies_say_so() -> None:
     assert ema.module[0].topology == run.model[0].topology
     torch.testing.assert_close(ema.module[0].dense_weight(), shadow)
     ema(x)
-    with pytest.raises(wr.WiringError, match=r"averaged with a model whose wiring has changed since; keep it in step with"):
+    with pytest.raises(
+        wr.WiringError, match=r"averaged with a model whose wiring has changed since; keep it in step with"
+    ):
         untold(x)
     assert torch.equal(snapshot(x), wanted)  # nobody wrote to it
     stop()

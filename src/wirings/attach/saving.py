@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from wirings.attach.site import LiveSite
+from wirings.attach.sparse import SparseSite
 from wirings.core.errors import WiringError
 from wirings.core.support import Support
 from wirings.core.topology import Topology
@@ -63,6 +64,12 @@ def _support(name: str, entry: Mapping[str, Any], site: LiveSite) -> Support:
         if shape != site.shape:
             raise WiringError(f"The saved `{name}` has shape {shape}, but the network's has {site.shape}.")
     support = Support(forward, backward)
+    if isinstance(site, SparseSite):  # its values are all in the layer
+        if "aside" in kept or "frozen" in kept:
+            raise WiringError(
+                f"The saved state of `{name}` is of a masked run; go on masked, or start anew from its model."
+            )
+        return support
     if ("frozen" in kept) != (site.frozen is not None) or ("aside" not in kept and not support.is_plain):
         raise WiringError(f"The saved state of `{name}` is damaged: it lacks the values that its method trains.")
     return support
