@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
@@ -180,7 +181,8 @@ def prune(
     for number in range(1, rounds + 1):
         scores = {name: value.detach().cpu() for name, value in score(kept).items()}
         for name, value in scores.items():
-            if not bool(torch.isfinite(value).all()):
+            # the sum sees every NaN and infinity; the second look forgives a sum that overflows by itself
+            if not bool(value.sum().isfinite()) and not bool(value.isfinite().all()):
                 raise ValueError(
                     f"`{owner}` cannot rank `{name}`: a score is not finite. Look for a loss or a weight that is not."
                 )
@@ -216,13 +218,10 @@ def _kept(scores: Scores, share: float, among: Masks, scope: Scope, budget: Budg
         if isinstance(form, Unstructured):
             return {name: _best(scores[name], counts[name], mask) for name, mask in among.items()}
     else:
-        candidates = {name: scores[name][mask] for name, mask in among.items()}
-        k = round(share * sum(mask.numel() for mask in among.values()))
-        sizes = [c.numel() for c in candidates.values()]
-        chosen = torch.split(top_mask(torch.cat(list(candidates.values())), k), sizes)
+        chosen = _best_of_all(scores, round(share * sum(mask.numel() for mask in among.values())), among)
         if isinstance(form, Unstructured):
-            return {name: _narrowed(among[name], c) for name, c in zip(among, chosen, strict=True)}
-        counts = {name: int(c.sum()) for name, c in zip(among, chosen, strict=True)}
+            return chosen
+        counts = {name: int(mask.sum()) for name, mask in chosen.items()}
     return {
         name: form.top(scores[name][mask], form.settle(counts[name], mask.shape), Topology.of(mask)).mask
         for name, mask in among.items()
@@ -231,6 +230,20 @@ def _kept(scores: Scores, share: float, among: Masks, scope: Scope, budget: Budg
 
 def _best(scores: Tensor, k: int, among: Tensor) -> Tensor:
     return _narrowed(among, top_mask(scores[among], k))
+
+
+def _best_of_all(scores: Scores, k: int, among: Masks) -> Masks:
+    """The ``k`` best over all weights; ties to the weight named first, then to the lower index."""
+    candidates = [scores[name][mask] for name, mask in among.items()]
+    values = torch.cat(candidates)
+    if 0 < k < values.numel():
+        # Comparing with the k-th value is several times faster than selecting by position, where no tie has to be cut.
+        threshold = float(np.partition(values.numpy(), values.numel() - k)[values.numel() - k])
+        above = {name: mask & (scores[name] >= threshold) for name, mask in among.items()}
+        if sum(int(torch.count_nonzero(mask)) for mask in above.values()) == k:
+            return above
+    chosen = torch.split(top_mask(values, k), [c.numel() for c in candidates])
+    return {name: _narrowed(mask, c) for (name, mask), c in zip(among.items(), chosen, strict=True)}
 
 
 def _narrowed(mask: Tensor, chosen: Tensor) -> Tensor:
