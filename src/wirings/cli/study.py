@@ -97,13 +97,13 @@ def show(found: Findings, tables: Sequence[Table], target: Path) -> None:
 
     console = output()
     for table in tables:
-        console.print(_rich(table), soft_wrap=not console.is_terminal)
+        console.print(rich_table(table), soft_wrap=not console.is_terminal)
     for name, why in found.missing.items():
         console.print(f"{name}: {why}", style="yellow", markup=False, soft_wrap=True)
     console.print(f"{len(found.records)} finished runs; the page: {target}", markup=False, soft_wrap=True)
 
 
-def _rich(table: Table) -> object:
+def rich_table(table: Table) -> object:
     """A table for the terminal."""
     from rich.markup import escape
     from rich.table import Table as Rich

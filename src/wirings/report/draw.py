@@ -91,37 +91,38 @@ def plate(panel: Panel, name: str, *, narrow: bool = False) -> Plate:
     with _drawing(width, height) as drawing:
         axes = drawing.subplots()
         _paint(axes, panel)
-        drawing.draw_without_rendering()
-        _name_ends(axes, panel)
-        drawing.draw_without_rendering()
+        _settle(drawing, [(axes, panel)])
         points = tuple(_points(axes, panel, height))
         svg = _svg(drawing)
     return Plate(svg=_inline(svg, name), width=width, height=height, points=points)
 
 
-def whole(figure: Figure, kind: Literal["svg", "png"]) -> bytes:
-    """A figure with all its panels side by side on white, as the bytes of a file."""
-    columns = {"wide": 1, "half": 2, "small": 3, "tile": 5}[figure.panels[0].size]
-    columns = min(columns, len(figure.panels))
+def whole(figure: Figure) -> dict[str, bytes]:
+    """A figure with all its panels on white, as the bytes of files: ``{"svg": ..., "png": ...}``."""
+    columns = min({"wide": 1, "half": 2, "small": 3, "tile": 5}[figure.panels[0].size], len(figure.panels))
     rows = math.ceil(len(figure.panels) / columns)
     width, height = SIZES[figure.panels[0].size]
     with _drawing(width * columns, (height + 26) * rows) as drawing:
-        grid = drawing.subplots(rows, columns, squeeze=False)
-        places = list(grid.flat)
+        places = list(drawing.subplots(rows, columns, squeeze=False).flat)
         for axes, panel in zip(places, figure.panels, strict=False):
             _paint(axes, panel)
             if panel.title:
-                axes.set_title(panel.title, pad=8)
+                axes.set_title(panel.title, pad=20 if panel.y.label else 8)
         for axes in places[len(figure.panels) :]:
             axes.set_axis_off()
-        drawing.draw_without_rendering()
-        for axes, panel in zip(places, figure.panels, strict=False):
-            _name_ends(axes, panel)
-        if kind == "svg":
-            return _svg(drawing, opaque=True).encode()
+        _settle(drawing, list(zip(places, figure.panels, strict=False)))
         out = io.BytesIO()
         drawing.savefig(out, format="png", dpi=144, facecolor=PAPER[0], metadata={"Software": None})
-        return out.getvalue()
+        return {"svg": _svg(drawing, opaque=True).encode(), "png": out.getvalue()}
+
+
+def _settle(drawing: Drawing, parts: Sequence[tuple[Axes, Panel]]) -> None:
+    """Lay the drawing out, name the lines where they end, lay out again for the names, and leave it so."""
+    drawing.draw_without_rendering()
+    for axes, panel in parts:
+        _name_ends(axes, panel)
+    drawing.draw_without_rendering()
+    drawing.set_layout_engine("none")
 
 
 @contextmanager

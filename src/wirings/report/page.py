@@ -118,12 +118,18 @@ def _rendered(**told_: Any) -> str:  # Any: what a template is given
 def _templates() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-    return Environment(
+    made = Environment(
         loader=PackageLoader("wirings.report", "templates"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
-        trim_blocks=False,
     )
+    made.filters["tight"] = tight
+    return made
+
+
+def tight(text: str) -> str:
+    """A text whose numbers stay with their units: ``98 %`` and ``n = 3`` are not torn apart at a line's end."""
+    return text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
 
 
 def _source(name: str) -> str:
@@ -175,6 +181,7 @@ def _table(table: Table) -> dict[str, Any]:
         "caption": table.caption,
         "heads": heads,
         "rows": rows,
+        "linked": any(row.runs for row in table.rows),
         "csv": table_csv(table),
     }
 

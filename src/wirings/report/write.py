@@ -44,9 +44,9 @@ def write(found: Findings, out: str | Path = "results", *, said: Said | None = N
         write_text(folder / "tables" / f"{table.name}.csv", table_csv(table))
     for figure in said.figures:
         write_text(folder / "figures" / f"{figure.name}.csv", dicts_csv(POINT_HEADS, figure.data()))
-        for kind in ("svg", "png"):
+        for kind, content in whole(figure).items():
             files.append(f"figures/{figure.name}.{kind}")
-            write_bytes(folder / files[-1], whole(figure, kind))  # type: ignore[arg-type]
+            write_bytes(folder / files[-1], content)
     write_text(folder / "runs.csv", rows_csv([head for head, _ in RUN_HEADS], map(run_values, found.records)))
     if said.verdicts:
         merge_claims(Path(out) / "claims.csv", said.verdicts)

@@ -54,7 +54,7 @@ def runs(preset: str, seeds: Sequence[int]) -> list[Work]:
 
 def _run(preset: str, seed: int, **settings: object) -> Run:
     if preset == "smoke":
-        return Run(data="gaussian-blobs", epochs=2, seed=seed, **settings)  # type: ignore[arg-type]
+        return Run(data="gaussian-blobs", epochs=6, seed=seed, **settings)  # type: ignore[arg-type]
     return Run(epochs=15, batch_size=64, learning_rate=0.05, seed=seed, **settings)  # type: ignore[arg-type]
 
 
@@ -153,7 +153,7 @@ study = Study(
     "and what do the chosen wirings look like? LeNet-300-100 on 10,000 handwritten digits: dense, wired at random, and "
     "wired by six methods before, while or after training, at 90 and 98 % sparsity.",
     presets={
-        "smoke": Preset(seeds=2, takes="seconds: small images of Gaussian blobs, two epochs"),
+        "smoke": Preset(seeds=2, takes="seconds: small images of Gaussian blobs, six epochs"),
         "laptop": Preset(seeds=3, takes="at most three minutes on two cores: the embedded digits, 15 epochs"),
     },
     runs=runs,
