@@ -211,6 +211,7 @@ def test_what_happens_to_the_mask_later_does_not_reach_the_topology() -> None:
     topology = Topology.of(mask)
     mask[1] = True
     assert topology.index.tolist() == [0]
+    assert Topology.of(mask, trusted=True).mask is mask  # given away
 
 
 def test_what_happens_to_the_index_later_does_not_reach_the_topology() -> None:

@@ -66,9 +66,11 @@ def test_counts_are_exact_and_the_model_is_left_alone(density: float) -> None:
 def test_what_is_excepted_is_left_out() -> None:
     assert list(magnitude(model(), 0.5, except_=("0",))) == ["3.weight", "4.weight"]
     assert list(lamp(WEIGHTS, 0.5, except_=["a"])) == ["b"]
-    assert list(magnitude(WEIGHTS, 0.5, except_="a")) == ["b"]
-    with pytest.raises(WiringError, match=r"`except_` must name prunable weights"):
-        magnitude(model(), 0.5, except_=("fc",))
+    for weights in (WEIGHTS, model()):
+        with pytest.raises(WiringError, match=r"`except_` must name (prunable )?weights. 'fc' fits none of"):
+            magnitude(weights, 0.5, except_=("fc",))
+        with pytest.raises(TypeError, match=r"must be a sequence of patterns. Got the string 'a'"):
+            lamp(weights, 0.5, except_="a")
 
 
 def test_channels_last_weights_are_ranked_alike() -> None:

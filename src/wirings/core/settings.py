@@ -108,7 +108,7 @@ def resolved(setting: T, steps: int | None) -> T:
                     f"`{f.name}` of `{type(setting).__name__}` is the share {value} of a run; "
                     "say how long the run is: attach(..., steps=N)."
                 )
-            changes[f.name] = max(round(value * steps), f.metadata["least"])
+            changes[f.name] = max(round(value * steps), f.metadata.get("least", 0))
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             settled = resolved(value, steps)
             if settled is not value:

@@ -51,11 +51,16 @@ class Topology:
     # ------------------------------------------------------------------ three ways to tell it
 
     @classmethod
-    def of(cls, mask: Tensor, *, nnz: int | None = None) -> Topology:
-        """The positions where ``mask`` is true (any dtype, any memory format); ``nnz`` only if it is known already.
+    def of(cls, mask: Tensor, *, nnz: int | None = None, trusted: bool = False) -> Topology:
+        """The positions where ``mask`` is true (any dtype, any memory format).
 
-        The mask is copied: what its owner writes into it later does not reach the topology.
+        Args:
+            mask: of the weight's shape. It is copied: what its owner writes into it later does not reach the topology.
+            nnz: how many there are, if it is known already.
+            trusted: take the mask as it is; the caller knows that it is bool and contiguous and gives it away.
         """
+        if trusted:
+            return cls(mask.shape, mask=mask, nnz=nnz)
         if not isinstance(mask, Tensor):
             raise TypeError(f"`mask` of `Topology.of` must be a tensor. Got {type(mask).__name__}.")
         if mask.is_floating_point() and bool(torch.isnan(mask).any()):

@@ -188,8 +188,10 @@ class Wiring(Mapping[str, Topology]):
                 if len(stored) != len(file.keys()) or stored.keys() != shapes.keys():
                     raise ValueError("its shapes and its topologies do not name the same weights")
                 wiring = cls(
-                    {name: _read(stored[name].partition(":")[0], file.get_tensor(stored[name]), shape)
-                     for name, shape in shapes.items()},
+                    {
+                        name: _read(stored[name].partition(":")[0], file.get_tensor(stored[name]), shape)
+                        for name, shape in shapes.items()
+                    },
                     path=path,
                 )
             if wiring.fingerprint != metadata.get("fingerprint"):

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 
 from wirings.core import scores
 from wirings.core.budgets import AnyBudget, Budget, check_density, uniform
+from wirings.core.errors import WiringError
 from wirings.core.forms import AnyForm, Form, Unstructured
 from wirings.core.names import matches
 from wirings.core.select import top_global
@@ -141,7 +142,12 @@ def _chosen(weights: nn.Module | Mapping[str, Tensor], except_: Iterable[str]) -
     """Weight name -> tensor, without those that stay dense."""
     if isinstance(weights, nn.Module):
         return {name: parameter.detach() for name, parameter in prunable(weights, except_=except_).items()}
-    patterns = (except_,) if isinstance(except_, str) else tuple(except_)
+    if isinstance(except_, str):
+        raise TypeError(f"`except_` must be a sequence of patterns. Got the string {except_!r}.")
+    patterns = tuple(except_)
+    for pattern in patterns:
+        if not any(matches(name, (pattern,)) for name in weights):
+            raise WiringError(f"`except_` must name weights. {pattern!r} fits none of {', '.join(list(weights)[:8])}.")
     return {name: weight.detach() for name, weight in weights.items() if not matches(name, patterns)}
 
 
