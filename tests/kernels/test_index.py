@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -105,6 +108,19 @@ def test_impossible_shapes_are_refused():
         ConvIndex((1, 1, 1, 1), nothing, stride=3)
     with pytest.raises(ValueError, match="no convolution has a weight"):
         ConvIndex((3, 1, 1, 1), nothing, groups=2)
+
+
+def test_an_index_survives_copying_and_pickling(any_build):
+    plain = SparseIndex((2, 3), torch.tensor([0, 2, 5]))
+    folded = ConvIndex((2, 2, 3, 3), torch.tensor([0, 9, 35]), stride=2, padding=1)
+    for index in (plain, folded):
+        for other in (copy.deepcopy(index), pickle.loads(pickle.dumps(index)), index.to("cpu")):  # noqa: S301
+            assert type(other) is type(index)
+            assert other.shape == index.shape
+            assert other.flat().tolist() == index.flat().tolist()
+            assert other.transposed.place.tolist() == index.transposed.place.tolist()
+    assert copy.deepcopy(folded).weight_shape == (2, 2, 3, 3)
+    assert folded.to("cpu").output_size(5, 5) == (3, 3)
 
 
 def test_a_strided_index_is_read_as_it_is_meant(any_build):

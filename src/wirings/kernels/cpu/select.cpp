@@ -135,12 +135,13 @@ Threshold<T> threshold(const T* scores, int64_t n, int64_t k, bool absolute, int
     return {prefix, left, false};
 }
 
-// Walks the scores in order on every thread and calls take(i, how many this thread took before) for each of the k chosen.
-template <class T, class Begin, class Take>
-void choose(const T* scores, int64_t n, Threshold<T> t, bool absolute, int64_t threads, Begin&& begin, Take&& take) {
+// Walks the scores in order on every thread and calls take(i, how many were chosen before) for each of the k chosen.
+template <class T, class Take>
+void choose(const T* scores, int64_t n, Threshold<T> t, bool absolute, int64_t threads, Take&& take) {
+    constexpr int64_t BLOCK = 64;
     std::vector<int64_t> above(static_cast<std::size_t>(threads) + 1), equal(static_cast<std::size_t>(threads) + 1);
     team(threads, [&](int member, int size) {
-        Range mine = part(n, member, size, 64);
+        Range mine = part(n, member, size, BLOCK);
         int64_t more = 0, same = 0;
         if (size > 1) {  // alone there is nothing to hand over
             for (int64_t i = mine.first; i < mine.last; i++) {
@@ -158,16 +159,20 @@ void choose(const T* scores, int64_t n, Threshold<T> t, bool absolute, int64_t t
             place += above[static_cast<std::size_t>(m) + 1] + std::min(std::max<int64_t>(ties, 0), before);
             ties -= before;
         }
-        begin(mine);
-        for (int64_t i = mine.first; i < mine.last; i++) {
-            auto q = key(scores[i], absolute);
-            bool chosen = q > t.key;
-            if (q == t.key && ties > 0) {
-                chosen = true;
-                ties--;
+        for (int64_t begin = mine.first; begin < mine.last; begin += BLOCK) {
+            uint8_t candidate[BLOCK] = {};  // comparing a block at once, then looking only where something was found
+            int64_t have = std::min(BLOCK, mine.last - begin);
+            for (int64_t i = 0; i < have; i++) candidate[i] = key(scores[begin + i], absolute) >= t.key;
+            for (int64_t eight = 0; eight < BLOCK; eight += 8) {
+                uint64_t any;
+                std::memcpy(&any, candidate + eight, 8);
+                if (!any) continue;
+                for (int64_t i = begin + eight; i < begin + std::min(eight + 8, have); i++) {
+                    if (!candidate[i - begin]) continue;
+                    if (key(scores[i], absolute) == t.key && ties-- <= 0) continue;
+                    take(i, place++);
+                }
             }
-            take(i, chosen, place);
-            place += chosen;
         }
     });
 }
@@ -177,7 +182,7 @@ void choose(const T* scores, int64_t n, Threshold<T> t, bool absolute, int64_t t
 
 using namespace wirings;
 
-// A bool for each of n scores, exactly k of them set (0 < k <= n). Returns 1 when a score is NaN.
+// Sets the bools of the k highest of n scores (0 < k <= n) in a mask of zeros. Returns 1 when a score is NaN.
 API int wirings_top_mask(int64_t real, const void* scores, int64_t n, int64_t k, int64_t absolute, uint8_t* mask, int64_t threads) {
     int nan = 0;
     int status = with_real(real, [&](auto r) {
@@ -186,7 +191,7 @@ API int wirings_top_mask(int64_t real, const void* scores, int64_t n, int64_t k,
         auto t = threshold<T>(s, n, k, absolute != 0, threads);
         nan = t.nan;
         if (nan) return;
-        choose<T>(s, n, t, absolute != 0, threads, [](Range) {}, [&](int64_t i, bool chosen, int64_t) { mask[i] = chosen; });
+        choose<T>(s, n, t, absolute != 0, threads, [&](int64_t i, int64_t) { mask[i] = 1; });
     });
     return status ? status : nan;
 }
@@ -200,9 +205,7 @@ API int wirings_top_index(int64_t real, const void* scores, int64_t n, int64_t k
         auto t = threshold<T>(s, n, k, absolute != 0, threads);
         nan = t.nan;
         if (nan) return;
-        choose<T>(s, n, t, absolute != 0, threads, [](Range) {}, [&](int64_t i, bool chosen, int64_t place) {
-            if (chosen) index[place] = i;
-        });
+        choose<T>(s, n, t, absolute != 0, threads, [&](int64_t i, int64_t place) { index[place] = i; });
     });
     return status ? status : nan;
 }
