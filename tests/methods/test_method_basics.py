@@ -20,12 +20,12 @@ import wirings.methods
 import wirings.testing
 from wirings.core.errors import SettingsError, WiringError
 from wirings.core.schedules import Constant
-from wirings.core.settings import family, from_plain, to_plain
+from wirings.core.settings import family, from_plain, resolved, to_plain
 from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
 from wirings.makers.random import ErdosRenyi
-from wirings.methods import RigL, SRigL, Static, Straight, forms_of, names
+from wirings.methods import RigL, SRigL, Static, Straight, Supermask, forms_of, names
 from wirings.methods.method import planned
 from wirings.testing import FakeSite
 
@@ -139,6 +139,27 @@ def test_static_keeps_its_wiring() -> None:
     assert site.support.forward.nnz == 10
     assert not any(method.due(step) for step in range(1, 100))
     assert method.update({"w": site}, 5, torch.Generator())["w"] is site.support
+
+
+@pytest.mark.parametrize("kind", sorted(set(names()) - {"supermask", "static"}))
+def test_a_method_at_a_density_ends_there(kind: str) -> None:
+    """Unstructured ones, on a network of one weight, where the last update is asked."""
+    cls: Any = family("method")[kind]
+    if not cls.__module__.startswith("wirings.methods."):
+        return
+    method = resolved(cls.at(0.05), 1000)
+    rng = torch.Generator().manual_seed(0)
+    site = FakeSite(torch.rand(50, 40, generator=rng), gradient=torch.rand(50, 40, generator=rng))
+    site.install(method.start({"w": site}, rng)["w"])
+    for step in (960, 1000):
+        if method.due(step):
+            site.install(method.update({"w": site}, step, rng)["w"])
+    assert site.support.forward.nnz == 100
+
+
+def test_what_has_no_density_cannot_be_put_at_one() -> None:
+    with pytest.raises(ValueError, match=r"`Supermask` has no density that could be set. Got 0.05"):
+        Supermask.at(0.05)
 
 
 def test_methods_are_frozen() -> None:

@@ -95,6 +95,8 @@ class Method(ABC):
             budget: how it is shared out over the weights.
         """
         fields = {f.name: f for f in dataclasses.fields(cls)}
+        if not fields.keys() & {"begin", "density"}:
+            raise ValueError(f"`{cls.__name__}` has no density that could be set. Got {density}.")
         said: dict[str, Any] = {}  # settings of whatever fields the class has
         if "begin" in fields:
             said["begin"] = ErdosRenyi(density, budget=budget)

@@ -22,8 +22,9 @@ class Supermask(Method):
     """A mask learned over frozen weights: connected with probability ``sigmoid(score)``, drawn anew at every step.
 
     Zhou et al. 2019, section 5.2: the gradient of a score is that of the effective weight, times the frozen weight,
-    times the slope of the sigmoid, straight through the draw. From ``settle_at`` on nothing is drawn: what is more likely than not is connected, so
-    the wiring that is tested does not depend on a draw. There is no target density; nothing rewards a sparse mask.
+    times the slope of the sigmoid, straight through the draw. From ``settle_at`` on nothing is drawn: what is more
+    likely than not is connected, so the wiring that is tested does not depend on a draw. There is no target density;
+    nothing rewards a sparse mask.
     For masks by criteria on initial and trained weights see :mod:`wirings.makers.supermask`.
     Differs from the paper: scores begin Kaiming-uniform, near probability one half; no dynamic weight rescaling; a last
     threshold instead of averages over draws. Such scores want large learning rates (SGD with 100 in the paper).
