@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,46 +103,52 @@ def test_jobs_must_be_a_number() -> None:
 # ---------------------------------------------------------------------- kill -9
 
 
-def killed(method: str, fates: list[str], folder: Path) -> tuple[Record, int]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[_Server]:
+    """One for all these deaths."""
+    with _Server() as made:
+        yield made
+
+
+def killed(server: _Server, method: str, fates: list[str], folder: Path) -> tuple[Record, int]:
     """The record of a run that dies by these fates, one after the other, and how often it really did."""
     fate = folder / "fate"
     fate.write_text("\n".join(fates))
     mine = mortal(method, fate)
     deaths = 0
-    with _Server() as server:
-        while True:
-            server.send({"id": mine.id, "settings": to_plain(mine), "root": str(folder), "data_root": None})
-            while (news := server.next()) is not None and news["event"] != "ended":
-                pass
-            assert news is not None, "the server died"
-            if news["code"] == 0:
-                return Record(folder / mine.id), deaths
-            assert -news["code"] in (signal.SIGKILL, signal.SIGALRM), news
-            deaths += 1
+    while True:
+        server.send({"id": mine.id, "settings": to_plain(mine), "root": str(folder), "data_root": None})
+        while (news := server.next()) is not None and news["event"] != "ended":
+            pass
+        assert news is not None, "the server died"
+        if news["code"] == 0:
+            return Record(folder / mine.id), deaths
+        assert -news["code"] in (signal.SIGKILL, signal.SIGALRM), news
+        deaths += 1
 
 
-def survives(method: str, fates: list[str], folder: Path) -> int:
+def survives(server: _Server, method: str, fates: list[str], folder: Path) -> int:
     """Kill a run so, and compare its end with that of one that lived; how often it died."""
     (folder / method).mkdir()
-    record, deaths = killed(method, fates, folder / method)
+    record, deaths = killed(server, method, fates, folder / method)
     same_end(record, train(mortal(method), folder / "alone"))
     return deaths
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_in_a_step_it_ends_where_it_would_have_ended(tmp_path, method) -> None:
-    assert survives(method, ["after 1", "after 6", "after 9"], tmp_path) == 3
+def test_killed_in_a_step_it_ends_where_it_would_have_ended(server, tmp_path, method) -> None:
+    assert survives(server, method, ["after 1", "after 6", "after 9"], tmp_path) == 3
 
 
-def test_killed_anywhere_it_ends_where_it_would_have_ended(tmp_path) -> None:
+def test_killed_anywhere_it_ends_where_it_would_have_ended(server, tmp_path) -> None:
     rng = random.Random(1)
-    assert survives("rigl", [f"in {rng.uniform(0.001, 0.05):.4f}" for _ in range(12)], tmp_path) > 0
+    assert survives(server, "rigl", [f"in {rng.uniform(0.001, 0.05):.4f}" for _ in range(12)], tmp_path) > 0
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_anywhere_two_hundred_times(tmp_path, method) -> None:
+def test_killed_anywhere_two_hundred_times(server, tmp_path, method) -> None:
     rng = random.Random(0)
-    deaths = survives(method, [f"in {rng.uniform(0.001, 0.1):.4f}" for _ in range(200)], tmp_path)
+    deaths = survives(server, method, [f"in {rng.uniform(0.001, 0.1):.4f}" for _ in range(200)], tmp_path)
     print(json.dumps({"method": method, "deaths": deaths}))
     assert deaths > 50

@@ -170,6 +170,7 @@ def test_what_a_killed_process_left_aside_is_cleared(tmp_path) -> None:
     left = tmp_path / ".step-00000003.999.tmp"
     left.mkdir()
     (left / "model.safetensors").touch()
+    (tmp_path / ".run.json.999.tmp").touch()
     checkpoints.save(tmp_path, 4, values(4), {})
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000004"]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wirings.core.errors import RunError
 from wirings.core.files import sha256_of, sync_folder
-from wirings.training.folder import stem, step_of
+from wirings.training.folder import clear_aside, stem, step_of
 
 MANIFEST = "manifest.json"
 KEEP = 2
@@ -74,8 +74,7 @@ def whole_folder(target: Path, fill: Callable[[Path], None]) -> None:
     An older folder of that name is replaced.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(".*.tmp"):  # of a process that died; the run's lock keeps living ones away
-        shutil.rmtree(left)
+    clear_aside(target.parent)
     aside = target.parent / f".{target.name}.{os.getpid()}.tmp"
     aside.mkdir()
     try:

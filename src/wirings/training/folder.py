@@ -224,7 +224,18 @@ def claimed(folder: RunFolder) -> Iterator[RunFolder]:
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": platform.node()}))
         file.flush()
+        for place in (folder.path, folder.inputs, folder.wirings, folder.snapshots, folder.checkpoints):
+            clear_aside(place)
         yield folder  # closing the file, or dying, gives the lock back
+
+
+def clear_aside(place: Path) -> None:
+    """Remove what a process that died was writing aside; the run's lock keeps living ones away."""
+    for left in place.glob(".*.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def in_use(folder: RunFolder) -> bool:

@@ -83,8 +83,10 @@ def train(
     """
     folder, _ = place_of(run, root)
     with claimed(folder), interruptible() as stop:
-        info = folder.read()  # again: whoever held the folder may have finished it meanwhile
-        if info.get("status") not in SETTLED:
+        status = folder.read().get("status")  # again: whoever held the folder may have finished it meanwhile
+        if status == FINISHED:
+            shutil.rmtree(folder.checkpoints, ignore_errors=True)  # left by one who died between the two
+        elif status not in SETTLED:
             tell = _teller(run, folder, listener)
             try:
                 with _torch_as(run):
