@@ -23,8 +23,8 @@ from wirings.methods import (
     SNFS,
     EdgePopup,
     GemMiner,
-    GraNet,
     GradualMagnitude,
+    GraNet,
     Method,
     RigL,
     SRigL,
@@ -32,7 +32,7 @@ from wirings.methods import (
     Supermask,
     TopKAST,
 )
-from wirings.sparse import SparseLayer, SparseLinear, to_dense, to_sparse
+from wirings.sparse import SparseConv2d, SparseLayer, SparseLinear, to_dense, to_sparse
 
 STEPS = 60
 BEGIN = ErdosRenyi(0.3)
@@ -87,7 +87,9 @@ class Run:
         sparse: bool = True,
         model: nn.Module | None = None,
         seed: int = 3,
+        data: Callable[[int], tuple[Tensor, Tensor]] = batch,
     ) -> None:
+        self.data = data
         dense = mlp() if model is None else model
         self.model = to_sparse(dense) if sparse else dense
         self.optimizer = OPTIMIZERS[optimizer](wr.param_groups(self.model, 1e-3))
@@ -98,7 +100,7 @@ class Run:
     def train(self, first: int, last: int, *, halves: int = 2, clip: bool = True) -> Run:
         for step in range(first, last + 1):
             self.optimizer.zero_grad()
-            x, y = batch(step)
+            x, y = self.data(step)
             for part in range(halves):
                 loss = cross_entropy(self.model(x[part::halves]), y[part::halves]) / halves
                 loss.backward()
@@ -113,7 +115,7 @@ class Run:
 
 
 def same(a: Run, b: Run) -> None:
-    torch.testing.assert_close(torch.tensor(a.losses), torch.tensor(b.losses), rtol=1e-10, atol=0)
+    assert a.losses == pytest.approx(b.losses, rel=1e-10, abs=0)
     assert a.wirings == b.wirings
 
 
@@ -133,16 +135,57 @@ def test_masked_and_truly_sparse_are_one_run(name: str, optimizer: str) -> None:
     assert kept is (name in HOLDS_ITS_COUNT)
 
 
+class Residual(nn.Module):
+    """A block with strides, groups, batch norms and a shortcut."""
+
+    def __init__(self, ins: int, outs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(ins, outs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outs)
+        self.conv2 = nn.Conv2d(outs, outs, 3, 1, 1, bias=False, groups=2)
+        self.norm2 = nn.BatchNorm2d(outs)
+        self.short = nn.Conv2d(ins, outs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.norm1(self.conv1(x)))
+        return torch.tanh(self.norm2(self.conv2(y)) + self.short(x))
+
+
+def convnet() -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        layers = nn.Conv2d(2, 6, 3, padding=1), Residual(6, 8, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        return nn.Sequential(*layers, nn.Linear(8, 4)).double()
+
+
+def images(step: int, n: int = 16) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(step)
+    x = torch.randn(n, 2, 5, 5, generator=rng, dtype=torch.float64)
+    return x, x.flatten(1)[:, :4].argmax(1)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_convolutional_net_is_one_run_too(name: str, optimizer: str) -> None:
+    clip = name not in HEARS_BESIDE_A_STEP
+    masked = Run(METHODS[name], optimizer, sparse=False, model=convnet(), data=images).train(1, STEPS, clip=clip)
+    stored = Run(METHODS[name], optimizer, model=convnet(), data=images)
+    assert sum(isinstance(m, SparseConv2d) for m in stored.model.modules()) == 4
+    stored.train(1, STEPS, clip=clip)
+    same(masked, stored)
+    assert len(stored.wirings) > 3 or name in STANDS_STILL
+
+
 @pytest.mark.parametrize("method", [EdgePopup(), GemMiner(), Supermask()], ids=lambda m: type(m).__name__)
 def test_methods_that_train_a_score_for_every_position_are_refused(method: Method) -> None:
     with pytest.raises(
-        wr.WiringError, match="cannot run truly sparse: it trains a score for every position of `0.weight`"
+        wr.WiringError, match=r"cannot run truly sparse: it trains a score for every position of `0.weight`"
     ):
         Run(method)
 
 
 def test_methods_that_remember_what_is_not_connected_are_refused() -> None:
-    with pytest.raises(wr.WiringError, match="it remembers the values of every position of `0.weight`"):
+    with pytest.raises(wr.WiringError, match=r"it remembers the values of every position of `0.weight`"):
         Run(TopKAST(remember=True))
 
 
@@ -157,7 +200,7 @@ def test_a_refusal_leaves_nothing_behind() -> None:
 def test_optimizers_that_read_the_shape_of_a_matrix_are_refused() -> None:
     model = to_sparse(mlp())
     with pytest.raises(
-        wr.WiringError, match="`Adafactor` reads the shape of a weight matrix, which `0.weight` in sparse"
+        wr.WiringError, match=r"`Adafactor` reads the shape of a weight matrix, which `0.weight` in sparse"
     ):
         wr.attach(model, Adafactor(model.parameters()), Static(begin=BEGIN))
 
@@ -176,7 +219,7 @@ def test_lbfgs_runs_where_the_wiring_stands_still_and_is_refused_where_it_moves(
 
         return [float(optimizer.step(closure).detach()) for _ in range(5)]
 
-    torch.testing.assert_close(losses(mlp()), losses(to_sparse(mlp())), rtol=1e-9, atol=0)
+    assert losses(mlp()) == pytest.approx(losses(to_sparse(mlp())), rel=1e-9, abs=0)
     model = to_sparse(mlp())
     with pytest.raises(wr.WiringError, match="`LBFGS` remembers directions over all weights"):
         wr.attach(model, LBFGS(model.parameters()), SET(begin=BEGIN))
@@ -403,7 +446,7 @@ def test_an_average_follows_changing_counts() -> None:
     assert bool(ema(x).isfinite().all())
     with pytest.raises(wr.WiringError, match="Got the live model itself"):
         wr.follow(run.model, run.sparse)
-    with pytest.raises(wr.WiringError, match="`0.weight` is missing or of another shape"):
+    with pytest.raises(wr.WiringError, match=r"`0.weight` is missing or of another shape"):
         wr.follow(mlp(), run.sparse)
 
 

@@ -1,7 +1,8 @@
 """Floor 3: layers that live in sparse storage, and the way to them and back."""
 
+from wirings.sparse.conv import SparseConv2d
 from wirings.sparse.convert import stays_dense, to_dense, to_sparse
 from wirings.sparse.layer import SparseLayer, sparse_weights
 from wirings.sparse.linear import SparseLinear
 
-__all__ = ["SparseLayer", "SparseLinear", "sparse_weights", "stays_dense", "to_dense", "to_sparse"]
+__all__ = ["SparseConv2d", "SparseLayer", "SparseLinear", "sparse_weights", "stays_dense", "to_dense", "to_sparse"]

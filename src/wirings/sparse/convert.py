@@ -13,6 +13,7 @@ from wirings.core.errors import WiringError
 from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.makers.prunable import prunable
+from wirings.sparse.conv import SparseConv2d
 from wirings.sparse.layer import SparseLayer
 from wirings.sparse.linear import SparseLinear
 
@@ -89,7 +90,10 @@ def stays_dense(model: nn.Module) -> dict[str, str]:
     return {name: reason for name, reason in said.items() if reason}
 
 
-_KINDS: dict[type[nn.Module], Any] = {nn.Linear: SparseLinear}  # Any: each has a `from_dense` of its own kind
+_KINDS: dict[type[nn.Module], Any] = {
+    nn.Linear: SparseLinear,
+    nn.Conv2d: SparseConv2d,
+}  # Any: each has a `from_dense` of its own kind
 """Dense kind of layer -> the kind that takes its place."""
 
 
@@ -109,7 +113,7 @@ def _reason(model: nn.Module, path: str, layer: nn.Module) -> str:
         return "MultiheadAttention reads this weight itself"
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
         return "it has hooks, which would be lost"
-    return ""
+    return str(_KINDS[type(layer)].why_not(layer))
 
 
 def _check(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self
 
 import torch
@@ -33,7 +33,7 @@ class SparseLayer(nn.Module):
     trained, a third, ``used``, says which. A dense checkpoint's ``weight`` loads into it under its own key.
 
     The values parameter stays the same object as long as the number of connections does. Kinds of layers say how a
-    product and its gradients are made: ``index_of``, ``_multiply``, ``_gradients``, ``_output_shape``,
+    product and its gradients are made: ``index_of``, ``_multiply``, ``_gradients``, ``_output_like``,
     ``gradient_at`` and ``gradient_rows``.
     """
 
@@ -208,8 +208,8 @@ class SparseLayer(nn.Module):
         """Gradients of input, values and bias; ``need`` says whether input's and bias's are wanted."""
         raise AssertionError("a kind of layer says what its gradients are")
 
-    def _output_shape(self, shape: Sequence[int]) -> list[int]:
-        """Shape of the result for an input of this shape."""
+    def _output_like(self, x: Tensor) -> Tensor:
+        """An empty tensor with shape and memory format of the result."""
         raise AssertionError("a kind of layer says what it returns")
 
     def gradient_at(self, index: SparseIndex, x: Tensor, grad: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,8 +13,7 @@ from wirings.core.topology import Topology
 from wirings.kernels.index import SparseIndex
 from wirings.kernels.linear import linear_backward, linear_forward, sddmm
 from wirings.sparse.layer import SparseLayer
-
-_CHUNK = 1 << 20  # values drawn at a time
+from wirings.sparse.values import density_of, drawn, values_of
 
 
 class SparseLinear(SparseLayer):
@@ -34,6 +32,11 @@ class SparseLinear(SparseLayer):
         super().__init__(support, values, bias)
         self.out_features, self.in_features = self.weight_shape
 
+    @staticmethod
+    def why_not(layer: nn.Linear) -> str:
+        """Why a dense layer cannot be one of these; empty where it can."""
+        return ""
+
     @classmethod
     def from_dense(cls, layer: nn.Linear, support: Support) -> SparseLinear:
         """The same layer at these connections; its bias is shared, not copied."""
@@ -48,10 +51,9 @@ class SparseLinear(SparseLayer):
         rng: Generator | None = None,
         dtype: torch.dtype | None = None,
     ) -> SparseLinear:
-        """A fresh layer: values from ``U(-b, b)`` with ``b = 1 / sqrt(fan-in)`` of each unit's own connections.
+        """A fresh layer, each unit's values from ``U(-b, b)`` with ``b = 1 / sqrt(its own fan-in)``.
 
-        That is ``nn.Linear``'s own law for the inputs a unit really has, so that a sparse unit starts with the variance
-        of a dense one (sparse-aware initialisation; Evci et al. 2022). Nothing of the size of the dense weight is made.
+        Nothing of the size of the dense weight is ever made.
 
         Args:
             topology: shape ``(out, in)``.
@@ -61,17 +63,9 @@ class SparseLinear(SparseLayer):
         """
         if len(topology.shape) != 2:
             raise ValueError(f"`topology` of `SparseLinear` must have shape (out, in). Got {topology.shape}.")
-        rng = rng if rng is not None else torch.Generator().manual_seed(0)
-        values = torch.empty(topology.nnz, dtype=dtype or torch.get_default_dtype())
-        degrees = topology.in_degrees.cpu()
-        ends = degrees.cumsum(0)
-        for first in range(0, topology.nnz, _CHUNK):
-            chunk = values[first : first + _CHUNK]
-            unit = torch.searchsorted(ends, torch.arange(first, first + chunk.numel()), right=True)
-            draws = torch.rand(chunk.numel(), generator=rng, dtype=torch.float64)
-            chunk.copy_((2 * draws - 1) * degrees[unit].double().rsqrt_())
+        values = drawn(topology, rng, dtype)
         start = torch.zeros(topology.shape[0], dtype=values.dtype) if bias else None
-        return cls(Support.both(topology), nn.Parameter(values), start)
+        return cls(Support.both(topology), values, start)
 
     def to_dense(self) -> nn.Linear:
         """An ``nn.Linear`` that computes the same; it shares the bias."""
@@ -84,11 +78,12 @@ class SparseLinear(SparseLayer):
     def forward(self, x: Tensor) -> Tensor:
         if self._is_dense():
             return F.linear(x, self.values.view(self.weight_shape), self.bias)
-        y = self._product(x.reshape(-1, self.in_features))
+        y = self._product(x.reshape(-1, self.in_features).contiguous())
         return y.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, {density_of(self)}"
+        density = density_of(self.weight_shape, self.values, self.used)
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, {density}"
 
     def _multiply(self, index: SparseIndex, values: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
         return linear_forward(index, values, x, bias=bias)
@@ -99,8 +94,8 @@ class SparseLinear(SparseLayer):
         found = linear_backward(index, values, x, grad, need_x=need[0], need_bias=need[1])
         return found.x, found.values, found.bias
 
-    def _output_shape(self, shape: Sequence[int]) -> list[int]:
-        return [shape[0], self.out_features]
+    def _output_like(self, x: Tensor) -> Tensor:
+        return x.new_empty(x.shape[0], self.out_features)
 
     def gradient_at(self, index: SparseIndex, x: Tensor, grad: Tensor) -> Tensor:
         if index.nnz == math.prod(index.shape):
@@ -109,16 +104,3 @@ class SparseLinear(SparseLayer):
 
     def gradient_rows(self, first: int, last: int, x: Tensor, grad: Tensor) -> Tensor:
         return grad[:, first:last].T @ x
-
-
-def values_of(weight: Tensor, support: Support) -> nn.Parameter:
-    """A dense weight's values at the connections of a support, as a parameter of their own."""
-    flat = weight.detach().reshape(-1)
-    kept = flat.clone() if support.backward.is_full else flat[support.backward.index.to(flat.device)]
-    return nn.Parameter(kept, weight.requires_grad)
-
-
-def density_of(layer: SparseLayer) -> str:
-    """How a layer's ``repr`` tells its density."""
-    used = layer.values.numel() if layer.used is None else int(layer.used.sum())
-    return f"density={used / max(math.prod(layer.weight_shape), 1):.4g}"

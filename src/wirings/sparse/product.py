@@ -106,7 +106,7 @@ def _product_op(x: Tensor, values: Tensor, bias: Tensor | None, layer: int) -> T
 
 @_product_op.register_fake
 def _(x: Tensor, values: Tensor, bias: Tensor | None, layer: int) -> Tensor:
-    return x.new_empty(_layers[layer]._output_shape(x.shape))
+    return _layers[layer]._output_like(x)
 
 
 @torch.library.custom_op("wirings::sparse_gradients", mutates_args=())
