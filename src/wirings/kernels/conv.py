@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import torch
@@ -146,6 +146,10 @@ class ConvIndex(SparseIndex):
             setattr(moved, name, getattr(self, name))
         moved.pointer, moved.column = self.pointer.to(device), self.column.to(device)
         return moved
+
+    def __reduce__(self) -> tuple[object, ...]:
+        how = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
+        return partial(ConvIndex, **how), (self.weight_shape, self.flat())
 
     def dense(self, values: Tensor) -> Tensor:
         """The weight with zeros where there are no connections."""

@@ -85,6 +85,10 @@ class SparseIndex:
         moved.pointer, moved.column = self.pointer.to(device), self.column.to(device)
         return moved
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Copies and pickles are built, and so checked, anew; torch cannot pickle uint16 tensors anyway.
+        return SparseIndex, (self.shape, self.flat())
+
     def __repr__(self) -> str:
         return f"SparseIndex(shape={self.shape}, nnz={self.nnz})"
 

@@ -5,9 +5,9 @@ Values are 1-D in the order of the index (ascending flat order). Activations are
 and a whole panel stays in the second-level cache. Lanes past the batch hold anything finite in activations and must be
 zero in gradients; `pack` writes zeros.
 
-The forward pass reads the values where they are. The backward pass walks the transposed index and permutes values and
-gradient once per call: at most a tenth slower than values kept transposed (less where caches are quiet), and there is no
-second copy that could grow stale.
+The forward pass reads the values where they are. The backward pass walks the transposed index and permutes values
+and gradient once per call: at most a tenth slower than values kept transposed, and there is no second copy that could
+grow stale.
 
 The functions check everything a kernel will trust, then run the compiled kernel where there is one for the device and
 dtype (`native.available`), else `reference`. They know nothing of autograd.
