@@ -148,8 +148,8 @@ class ConvIndex(SparseIndex):
         return moved
 
     def __reduce__(self) -> tuple[object, ...]:
-        how = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
-        return partial(ConvIndex, **how), (self.weight_shape, self.flat())
+        build = partial(ConvIndex, stride=self.stride, padding=self.padding, groups=self.groups)
+        return build, (self.weight_shape, self.flat())
 
     def dense(self, values: Tensor) -> Tensor:
         """The weight with zeros where there are no connections."""
