@@ -98,6 +98,7 @@ class NM:
 
     def top(self, scores: Tensor, k: int, on: Topology, *, ties: Generator | None = None) -> Topology:
         check_count(k, on.nnz, "NM")
+        on = on.to(scores.device)  # `Topology.full(shape)` may have been made on the CPU
         groups = self._groups(on.shape)
         each = self.settle(k, on.shape) // groups if groups else 0
         chosen = _top_per_row(self._grouped(_spread(scores, on)), self._grouped(on.mask), each, ties)
@@ -148,6 +149,7 @@ class Block:
 
     def top(self, scores: Tensor, k: int, on: Topology, *, ties: Generator | None = None) -> Topology:
         check_count(k, on.nnz, "Block")
+        on = on.to(scores.device)  # `Topology.full(shape)` may have been made on the CPU
         size = self._size(on.shape)
         free = self._blocked(on.mask).all(1)
         sums = self._blocked(_spread(scores, on, absent=0.0)).sum(1, dtype=torch.float64)
@@ -181,6 +183,7 @@ class ConstantFanIn:
 
     def top(self, scores: Tensor, k: int, on: Topology, *, ties: Generator | None = None) -> Topology:
         check_count(k, on.nnz, "ConstantFanIn")
+        on = on.to(scores.device)  # `Topology.full(shape)` may have been made on the CPU
         free = on.mask.reshape(on.shape[0], -1)
         living = int(free.any(1).sum())
         if living == on.shape[0]:
@@ -207,7 +210,7 @@ def _spread(scores: Tensor, on: Topology, *, absent: float = -math.inf) -> Tenso
     if on.is_full:
         return scores.reshape(on.shape)
     dense = scores.new_full((on.numel,), absent)
-    dense[on.index.to(dense.device)] = scores
+    dense[on.index] = scores.reshape(-1)
     return dense.view(on.shape)
 
 
