@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from attach_nets import METHODS, batch, check_zero_outside, net, rigl, set_, sgd, static
@@ -119,12 +120,8 @@ def refusals(rank: int) -> None:
 
 
 def refused(what: Any, sentence: str) -> None:
-    try:
+    with pytest.raises(WiringError, match=sentence):
         what()
-    except WiringError as error:
-        assert sentence in str(error), error
-        return
-    raise AssertionError(f"nothing said: {sentence}")
 
 
 def of_all(value: str) -> list[str]:

@@ -14,6 +14,7 @@ from torch import nn
 import wirings as wr
 from wirings.attach.bits import bits_of, only, only_, put_
 from wirings.core.errors import WiringError
+from wirings.sparse import to_sparse
 
 # ---------------------------------------------------------------------- watchers
 
@@ -30,6 +31,16 @@ def test_watchers_are_told_of_every_update_and_of_nothing_else() -> None:
     stop()  # once more does nothing
     trained(model, optimizer, 6)
     assert len(seen) == 2
+
+
+def test_a_watcher_may_detach() -> None:
+    model = net()
+    optimizer = sgd(model)
+    sparse = wr.attach(model, optimizer, set_(every=2))
+    sparse.watch(lambda of: of.detach())
+    trained(model, optimizer, 4)
+    assert sparse.step == 2
+    assert not optimizer._optimizer_step_post_hooks
 
 
 def test_a_watcher_sees_the_network_as_it_goes_on() -> None:
@@ -182,6 +193,15 @@ def test_a_new_connection_counts_though_its_weight_is_still_zero() -> None:
     assert wr.summary(model).wiring == sparse.wiring
     sparse.detach()
     assert wr.summary(model).wiring["fc1.weight"].nnz == int((model.fc1.weight != 0).sum())
+
+
+def test_a_summary_shows_truly_sparse_layers_too() -> None:
+    model = net().float()
+    wiring = wr.ErdosRenyi(0.2)({"fc1.weight": (8, 64)}, torch.Generator().manual_seed(0))
+    summary = wr.summary(to_sparse(model, wiring))
+    assert list(summary.wiring) == ["conv.weight", "fc1.weight", "fc2.weight"]
+    assert summary.wiring["fc1.weight"] == wiring["fc1.weight"]
+    assert all(not name.endswith("values") for name in summary.dense)
 
 
 # ---------------------------------------------------------------------- bits

@@ -14,11 +14,12 @@ from wirings.attach.masked import MaskedSite, site_of
 from wirings.attach.site import LiveSite
 from wirings.attach.sparse import SparseSite, check_optimizer
 from wirings.attach.sparsifier import Sparsifier
+from wirings.attach.summary import stay_dense
 from wirings.core.errors import WiringError
 from wirings.core.names import bare
 from wirings.core.settings import resolved
 from wirings.core.wiring import Wiring
-from wirings.makers.prunable import prunable
+from wirings.makers.prunable import left_dense, prunable
 from wirings.methods.method import Method
 from wirings.sparse.layer import sparse_weights
 
@@ -74,6 +75,8 @@ def attach(
     sites = _sites(model, optimizer, method, weights)
     sparse = Sparsifier(optimizer, resolved(method, steps), sites, seed)
     _log.info("%s", _sentence(sparse.wiring))
+    for line in stay_dense(_left_dense(model, weights)):
+        _log.info("%s", line)
     return sparse
 
 
@@ -162,6 +165,16 @@ def _check_decay(weights: Mapping[str, nn.Parameter], optimizer: Optimizer) -> N
             f"`{spared[0]}` has no weight decay, but other parameters have; group them with wirings.param_groups.",
             stacklevel=3,
         )
+
+
+def _left_dense(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> dict[str, str]:
+    """Every other parameter, and why it stays dense."""
+    chosen = {id(weight) for weight in weights.values()}
+    others = {bare(name): p for name, p in model.named_parameters() if id(p) not in chosen}
+    reasons = left_dense(model)
+    return {
+        name: reasons.get(name, "left out by `where`" if p.requires_grad else "frozen") for name, p in others.items()
+    }
 
 
 def _sentence(wiring: Wiring) -> str:

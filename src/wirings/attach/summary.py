@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
 
 from wirings.attach.masked import site_of
+from wirings.core.names import bare
 from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
 from wirings.makers.prunable import left_dense, prunable
+from wirings.sparse.layer import sparse_weights
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,7 @@ class Summary:
             ).rstrip()
             for line in cells
         ]
-        by_reason: dict[str, list[str]] = {}
-        for name, reason in self.dense.items():
-            by_reason.setdefault(reason, []).append(name)
-        for reason, names in by_reason.items():
-            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            lines.append(f"stays dense ({reason}): {shown}")
-        return "\n".join(lines)
+        return "\n".join(lines + stay_dense(self.dense))
 
 
 def summary(model: nn.Module) -> Summary:
@@ -77,13 +74,38 @@ def summary(model: nn.Module) -> Summary:
     Args:
         model: any module.
     """
-    rows, topologies = [], {}
+    topologies = _topologies(model)
+    stored = {id(layer.values) for layer in sparse_weights(model).values()}
+    values = {bare(name) for name, p in model.named_parameters() if id(p) in stored}
+    dense = {name: reason for name, reason in left_dense(model).items() if name not in values}
+    return Summary(tuple(_row(name, t) for name, t in topologies.items()), dense, Wiring(topologies))
+
+
+def stay_dense(dense: Mapping[str, str]) -> list[str]:
+    """A line for each reason, with the names of the first four parameters."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in dense.items():
+        by_reason.setdefault(reason, []).append(name)
+    return [
+        f"stays dense ({reason}): {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        for reason, names in by_reason.items()
+    ]
+
+
+def _topologies(model: nn.Module) -> dict[str, Topology]:
+    """Weight name -> topology, in the model's order: of the live site, of the sparse layer, or of what is not zero."""
+    order = {id(p): place for place, p in enumerate(model.parameters())}
+    found: dict[str, tuple[int, Topology]] = {}
     for name, weight in prunable(model).items():
         site = site_of(weight)
         topology = Topology.of(weight.detach() != 0) if site is None else site.support.forward
-        topologies[name] = topology
-        degrees = topology.in_degrees
-        low, high = (int(degrees.min()), int(degrees.max())) if degrees.numel() else (0, 0)
-        dead = int((degrees == 0).sum())
-        rows.append(Row(name, topology.shape, topology.nnz, topology.density, (low, high), dead))
-    return Summary(tuple(rows), left_dense(model), Wiring(topologies))
+        found[name] = (order[id(weight)], topology)
+    for name, layer in sparse_weights(model).items():
+        found[name] = (order[id(layer.values)], layer.support.forward)
+    return {name: found[name][1] for name in sorted(found, key=lambda name: found[name][0])}
+
+
+def _row(name: str, topology: Topology) -> Row:
+    degrees = topology.in_degrees
+    low, high = (int(degrees.min()), int(degrees.max())) if degrees.numel() else (0, 0)
+    return Row(name, topology.shape, topology.nnz, topology.density, (low, high), int((degrees == 0).sum()))
