@@ -97,7 +97,7 @@ def test_every_method_says_what_it_does_and_where_it_is_from() -> None:
             text = cls.__doc__ or ""
             assert "Example:" in text, kind
             assert "Args:" in text, kind
-            assert cls.__name__ == "Static" or "Differs from" in text or "leaves that open" in text, kind
+            assert cls.__name__ == "Static" or "Differs from" in text, kind
 
 
 def test_straight_is_the_straight_through_estimator() -> None:

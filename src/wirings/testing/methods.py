@@ -14,13 +14,14 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW, Optimizer
 
 from wirings.attach import Sparsifier, attach
-from wirings.core.errors import WiringsError
+from wirings.core.errors import WiringError, WiringsError
 from wirings.core.settings import from_plain, resolved, to_plain
 from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.core.wiring import Shapes, Wiring
 from wirings.methods.method import Method
-from wirings.testing.checking import must, small_batch, small_network
+from wirings.sparse import to_sparse
+from wirings.testing.checking import must, small_batch, small_linear_network, small_network
 
 OptimizerMaker = Callable[[Iterable[Tensor]], Optimizer]
 Counts = Callable[[int, Shapes], int | Mapping[str, int] | None]
@@ -40,7 +41,8 @@ def check_method(
     Zero outside the forward support after every step; gradients zero outside the backward support; new connections
     without memory, and at zero; the form holds; same seed, same wiring; saved half-way and resumed, bit-equal;
     parameters and state-dict keys unchanged; ``detach`` leaves no hook; settings survive TOML; a batch in two halves
-    equals one; the global random state is left alone.
+    equals one; the global random state is left alone; masked and truly sparse execution give the same losses and the
+    same wiring (or the method is refused truly sparse, if it trains scores or remembers).
 
     Example:
         >>> check_method(RigL(begin=ErdosRenyi(0.3), when=Every(3)))
@@ -66,6 +68,7 @@ def check_method(
     for label, optimizer in OPTIMIZERS.items():
         try:
             _check_life(_Trial(method, optimizer, steps, seed, device), settled, counts)
+            _check_truly_sparse(method, optimizer, steps, seed, device)
         except AssertionError as error:
             raise AssertionError(f"`{type(method).__name__}` with {label}: {error}") from error
 
@@ -252,3 +255,34 @@ def _check_detached(trial: _Trial) -> None:
     full = all(t.is_full for t in trial.sparse.wiring.values())
     must(whole or full, "after `detach` gradients must be whole again.")
     trial.optimizer.step()
+
+
+def _check_truly_sparse(method: Method, optimizer: OptimizerMaker, steps: int, seed: int, device: str) -> None:
+    masked, masked_wiring = _losses(small_linear_network().to(device), method, optimizer, steps, seed)
+    live = to_sparse(small_linear_network().to(device))
+    if method.remembers() or method.rule().trains_scores:
+        try:
+            attach(live, optimizer(live.parameters()), method, steps=steps, seed=seed)
+        except WiringError:
+            return
+        raise AssertionError("what trains scores or remembers must be refused truly sparse.")
+    sparse, sparse_wiring = _losses(live, method, optimizer, steps, seed)
+    for step, (a, b) in enumerate(zip(masked, sparse, strict=True), start=1):
+        must(abs(a - b) <= 1e-10 * abs(a), f"masked and truly sparse losses must agree. At step {step}: {a} and {b}.")
+    must(masked_wiring == sparse_wiring, "masked and truly sparse runs must end with the same wiring.")
+
+
+def _losses(
+    model: nn.Module, method: Method, optimizer: OptimizerMaker, steps: int, seed: int
+) -> tuple[list[float], Wiring]:
+    optim = optimizer(model.parameters())
+    live, losses = attach(model, optim, method, steps=steps, seed=seed), []
+    device = next(model.parameters()).device
+    for step in range(1, steps + 1):
+        optim.zero_grad()
+        inputs, labels = (t.to(device) for t in small_batch(step))
+        loss: Tensor = cross_entropy(model(inputs), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optim.step()
+        losses.append(loss.item())
+    return losses, live.wiring
