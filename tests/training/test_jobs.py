@@ -79,15 +79,23 @@ def test_runs_may_follow_from_runs(tmp_path) -> None:
     assert len(train_all([first], tmp_path, then=then)) == 3
 
 
-def test_ctrl_c_saves_every_live_run_and_it_goes_on(tmp_path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_saves_every_live_run(tmp_path, number) -> None:
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background job may have been told to ignore it
     wanted = [run(seed=s, steps=4000, method=METHODS["set"]) for s in range(3)]
 
     def stop(event: dict[str, object]) -> None:
         if event["event"] == "progress":
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
-    with pytest.raises(Interrupted, match=r"Stopped with \d runs saved and \d not begun. Give the same command again"):
-        train_all(wanted, tmp_path, jobs=2, listener=stop)  # type: ignore[arg-type]
+    try:
+        with pytest.raises(Interrupted, match=r"Stopped with \d runs saved and \d not begun. Give the same") as stopped:
+            train_all(wanted, tmp_path, jobs=2, listener=stop)  # type: ignore[arg-type]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped.value.signal == number
     live = [record for record in (Record(tmp_path / mine.id) for mine in wanted) if record.path.exists()]
     assert len(live) == 2
     assert {record.status for record in live} == {"interrupted"}

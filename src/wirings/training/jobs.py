@@ -24,7 +24,7 @@ from wirings.training.folder import DIVERGED, FINISHED, SETTLED, place_of
 from wirings.training.loop import Listener
 from wirings.training.records import Record
 from wirings.training.settings import Run
-from wirings.training.stopping import Interrupted
+from wirings.training.stopping import Interrupted, Terminated, terminable
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def train_all(
         raise ValueError(f"`jobs` of `train_all` must be an integer of at least 1. Got {jobs!r}.")
     made = _Making(root, jobs, then, data_root, listener or (lambda event: None))
     made.ask(unique.values())
-    made.all()
+    with terminable():
+        made.all()
     return [_outcome(run, root, made.errors.get(run.id, "")) for run in [*wanted, *made.followed]]
 
 
@@ -143,12 +144,12 @@ class _Making:
                 try:
                     while (self.waiting or self.live) and self._one(server):
                         pass
-                except KeyboardInterrupt:
+                except KeyboardInterrupt as asked:
                     _stop(server, set(self.live), self.tell)
                     raise Interrupted(
                         f"Stopped with {len(self.live)} runs saved and {len(self.waiting)} not begun. "
                         "Give the same command again to go on.",
-                        signal.SIGINT,
+                        signal.SIGTERM if isinstance(asked, Terminated) else signal.SIGINT,
                     ) from None
             for name in self.live:
                 self._failed(name, "The process that started it is gone; it may have run out of memory.")

@@ -17,6 +17,10 @@ class Interrupted(KeyboardInterrupt):
         self.signal = by
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
 class Stop:
     """Whether somebody asked the run to stop."""
 
@@ -42,3 +46,20 @@ def interruptible() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM raises inside the block, as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def raise_it(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, raise_it)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
