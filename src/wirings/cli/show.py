@@ -79,7 +79,8 @@ def found(run: str, root: Path) -> Record:
     if not every:
         raise RunError(f"There is no run in {root}; `wirings run --runs {root}` makes some.")
     hint = nearest(run, [record.path.name for record in every]).split(" Known:")[0]
-    raise RunError(f"There is no run `{run}` in {root}. {hint if hint.startswith('Did') else f'`wirings list {root}` names them.'}")
+    way = hint if hint.startswith("Did") else f"`wirings list {root}` names those that are there."
+    raise RunError(f"There is no run `{run}` in {root}. {way}")
 
 
 def numbers(record: Record) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +110,8 @@ def rich_table(table: Table) -> object:
 
     from wirings.report.tables import is_number, told
 
-    shown = Rich(title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="bold")
+    style: dict[str, Any] = {"box": None, "pad_edge": False, "header_style": "bold", "title_style": "bold"}
+    shown = Rich(title=table.title, title_justify="left", **style)
     for i, column in enumerate(table.columns):
         number = is_number(i, table)
         shown.add_column(escape(column.head), justify="right" if number else "left", no_wrap=number)

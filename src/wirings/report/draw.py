@@ -26,7 +26,7 @@ SIZES = {"wide": (680.0, 390.0), "half": (430.0, 300.0), "small": (300.0, 215.0)
 NARROW = (350.0, 330.0)
 """The wide panel on a phone."""
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {  # Any: matplotlib types its settings by their names
     "svg.fonttype": "none",
     "svg.hashsalt": "wirings",
     "font.family": "sans-serif",
@@ -55,6 +55,9 @@ _STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "path.simplify": True,
 }
+
+
+_LEADER: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2}
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,8 @@ def _drawing(width: float, height: float) -> Iterator[Drawing]:
     from matplotlib.figure import Figure as Drawing
 
     with matplotlib.rc_context(_STYLE):
-        drawing = Drawing(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
-        drawing.get_layout_engine().set(w_pad=2 / 72, h_pad=2 / 72, wspace=0.06, hspace=0.06)  # type: ignore[union-attr]
+        drawing = Drawing(figsize=(width / 72, height / 72), dpi=72)
+        drawing.set_layout_engine("constrained", w_pad=2 / 72, h_pad=2 / 72, wspace=0.06, hspace=0.06)
         yield drawing
 
 
@@ -159,8 +162,7 @@ def _draw(axes: Axes, series: Series, panel: Panel) -> None:
         value = series.x[0] if series.across else series.y[0]
         draw(value, color=colour, linewidth=1.2, linestyle=(0, (4, 2.5)), zorder=1)
     elif series.style == "steps":
-        fill = {"alpha": 0.22} if not series.quiet else {"alpha": 0.16}
-        axes.stairs(series.y, series.x, color=colour, fill=True, linewidth=0, **fill)
+        axes.stairs(series.y, series.x, color=colour, fill=True, linewidth=0, alpha=0.16 if series.quiet else 0.22)
         axes.stairs(series.y, series.x, color=colour, linewidth=1.1 if series.quiet else 1.6, label=series.label)
     elif series.style == "trace":
         axes.plot(series.x, series.y, color=colour, linewidth=0.9, alpha=0.45, solid_joinstyle="round")
@@ -297,7 +299,7 @@ def _name_ends(axes: Axes, panel: Panel) -> None:
             va="center",
             fontsize=10.5,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2} if moved else None,
+            arrowprops=dict(_LEADER, color=colour) if moved else None,
         )
 
 
@@ -366,8 +368,7 @@ def _unit(label: str) -> str:
 def _svg(drawing: Drawing, *, opaque: bool = False) -> str:
     out = io.StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    face = {"facecolor": PAPER[0]} if opaque else {"transparent": True}
-    drawing.savefig(out, format="svg", dpi=72, metadata=metadata, **face)  # type: ignore[arg-type]
+    drawing.savefig(out, format="svg", dpi=72, metadata=metadata, facecolor=PAPER[0] if opaque else "none")
     return out.getvalue()
 
 

@@ -103,13 +103,17 @@ def run_page(record: Record, title: str, tables: Sequence[Table], figures: Seque
 
 
 def _rendered(**told_: Any) -> str:  # Any: what a template is given
-    text = _templates().get_template("page.html").render(
-        css=_raw(_templates().get_template("page.css").render(light=variables(0), dark=variables(1))),
-        js=_raw(_source("page.js")),
-        version=__version__,
-        data_uri=data_uri,
-        foot="this page is one file and asks nothing of any network",
-        **told_,
+    text = (
+        _templates()
+        .get_template("page.html")
+        .render(
+            css=_raw(_templates().get_template("page.css").render(light=variables(0), dark=variables(1))),
+            js=_raw(_source("page.js")),
+            version=__version__,
+            data_uri=data_uri,
+            foot="this page is one file and asks nothing of any network",
+            **told_,
+        )
     )
     return re.sub(r"\n\s*\n+", "\n", text)
 
@@ -320,11 +324,15 @@ def _made_by(records: Sequence[Record]) -> list[tuple[str, str]]:
         ("machine", each(f"{i['host']['processor']}, {i['host']['cores']} cores, {i['host']['instructions']}, "
                          f"{i['host']['system']}; {i['threads']} thread{'s' if i['threads'] != 1 else ''} a run, "
                          f"{i['device']}" for i in infos)),
-        ("made", f"{min(i['started'] for i in infos)[:16]} to {max(i.get('ended', i['started']) for i in infos)[:16]} UTC"
-                 .replace("T", " ")),
+        ("made", f"{_time(min(i['started'] for i in infos))} to "
+                 f"{_time(max(i.get('ended', i['started']) for i in infos))} UTC"),
         ("cost", f"{seconds:,.0f} s of training in all, {joules:,.0f} J ({sources}), "
                  f"at most {peak / 2**20:,.0f} MiB in one run"),
     ]  # fmt: skip
+
+
+def _time(stamp: str) -> str:
+    return stamp[:16].replace("T", " ")
 
 
 def _protocol(info: dict[str, Any]) -> str:

@@ -108,7 +108,8 @@ def _curves(record: Record) -> Figure | None:
     return Figure(
         name="curves",
         title="How did it learn?",
-        caption=f"Left: accuracy on the {_spoken(name).lower()} images after each epoch. Right: mean loss in training (grey) "
+        caption=f"Left: accuracy on the {_spoken(name).lower()} images after each epoch. Right: mean "
+        "loss in training (grey) "
         f"and on the {_spoken(name).lower()} images.",
         alt="Line charts of accuracy and loss by epoch.",
         panels=(
@@ -143,7 +144,7 @@ def _by_epoch(rows: Iterable[dict[str, object]], key: str, label: str, method: s
 
 def _degrees(record: Record) -> Figure | None:
     first = next(record.history())[1]
-    panels = []
+    panels: list[Panel] = []
     for name, topology in record.wiring.items():
         before = first[name] if first[name].nnz < first[name].numel else None
         last = topology.in_degrees.cpu().numpy()
@@ -162,7 +163,8 @@ def _degrees(record: Record) -> Figure | None:
     return Figure(
         name="degrees",
         title="How are the inputs shared out?",
-        caption="In-degrees of each layer's units before training (grey, where the layer was sparse then) and after. The "
+        caption="In-degrees of each layer's units before training (grey, where the layer was sparse "
+        "then) and after. The "
         "last bar of a layer gathers its farthest hubs.",
         alt="Histograms of in-degrees, one a layer.",
         panels=tuple(panels),
@@ -185,8 +187,10 @@ def _pictures(record: Record) -> Figure | None:
     return Figure(
         name="adjacency",
         title="What does the wiring look like?",
-        caption="Each layer's weight, a row a unit, a column an input: where there is colour there are connections. Where a "
-        "pixel stands for a block of positions its depth is the share of them that is connected, the fullest block of "
+        caption="Each layer's weight, a row a unit, a column an input: where there is colour there "
+        "are connections. Where a "
+        "pixel stands for a block of positions its depth is the share of them that is connected, the "
+        "fullest block of "
         "the layer in full colour; no connection is left out of the count.",
         alt="Pictures of each layer's adjacency, rows are units and columns inputs.",
         panels=tuple(panels),
@@ -219,7 +223,8 @@ def _evolution(record: Record) -> Figure | None:
     return Figure(
         name="evolution",
         title="How did the wiring come about?",
-        caption="In-degree of units over training, one line a unit, chosen evenly from the least to the best connected at "
+        caption="In-degree of units over training, one line a unit, chosen evenly from the least to "
+        "the best connected at "
         "the end.",
         alt="Lines of in-degree over training time, one a unit, in a panel a layer.",
         panels=panels,

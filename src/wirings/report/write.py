@@ -67,7 +67,7 @@ def merge_claims(path: Path, verdicts: Iterable[Verdict]) -> None:
         before = rows.get(_key(row))
         if before is None or verdict.word != "unjudged" or before["verdict"] == "unjudged":
             rows[_key(row)] = row
-    write_text(path, dicts_csv(COLUMNS, sorted(rows.values(), key=_place)))
+    write_text(path, dicts_csv(COLUMNS, [rows[key] for key in sorted(rows, key=_place)]))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -81,7 +81,6 @@ def _key(row: Mapping[str, str]) -> tuple[str, ...]:
     return row["id"], row["scale"], row["net"], row["data"]
 
 
-def _place(row: Mapping[str, str]) -> tuple[object, ...]:
+def _place(key: tuple[str, ...]) -> tuple[object, ...]:
     """S2.9 before S2.10."""
-    parts = re.split(r"(\d+)", row["id"])
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in parts], _key(row)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", key[0])], key

@@ -87,7 +87,7 @@ class Cell:
     @property
     def flops(self) -> float:
         """Floating-point operations of the training; NaN where a record does not say."""
-        return statistics.fmean(float(r.results.get("training_flops", math.nan)) for r in self.records)
+        return statistics.fmean(training_flops(r) for r in self.records)
 
     @property
     def seconds(self) -> float:
@@ -114,6 +114,12 @@ def cells_of(records: Iterable[Record]) -> list[Cell]:
     return sorted(cells, key=lambda c: (c.model, c.data, c.sparsity, c.method))
 
 
+def training_flops(record: Record) -> float:
+    """Floating-point operations of a run's training; NaN where its record does not say."""
+    said = record.results.get("training_flops")
+    return math.nan if said is None else float(said)
+
+
 def sd(values: Sequence[float]) -> float:
     """Standard deviation of a sample; NaN for one value."""
     return statistics.stdev(values) if len(values) > 1 else math.nan
@@ -135,5 +141,8 @@ def _key(record: Record) -> object:
     settings = record.info["settings"]
     if "values" not in settings:
         return record.group
-    beside = {k: v for k, v in settings.items() if k not in ("seed", "values", "method", "threads", "device", "checkpoint")}
+    beside = {k: v for k, v in settings.items() if k not in _NOT_COMMON}
     return record.method, f"{record.density:.4f}", repr(sorted(beside.items(), key=lambda item: item[0]))
+
+
+_NOT_COMMON = ("seed", "values", "method", "threads", "device", "checkpoint")

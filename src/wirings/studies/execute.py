@@ -114,9 +114,7 @@ def _scale(study: Study, preset: str | None, seeds: int | None) -> tuple[str, Se
     return preset, range(study.presets[preset].seeds if seeds is None else seeds)
 
 
-def _asked(
-    study: Study, preset: str, seeds: Sequence[int]
-) -> tuple[list[Run], Callable[[Record], list[Run]]]:
+def _asked(study: Study, preset: str, seeds: Sequence[int]) -> tuple[list[Run], Callable[[Record], list[Run]]]:
     """The runs to begin with, each once, and what follows from a finished one."""
     work = study.runs(preset, seeds)
     first = {run.id: run for item in work for run in [item if isinstance(item, Run) else item.first]}

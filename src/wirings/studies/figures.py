@@ -21,8 +21,8 @@ class Axis:
 
     Args:
         label: quantity and unit, in words.
-        scale: ``"linear"``, ``"log"``, or ``"sparsity"``: the values are densities, drawn on a logarithmic axis from dense
-            to sparse and labelled in percent of missing connections.
+        scale: ``"linear"``, ``"log"``, or ``"sparsity"``: the values are densities, drawn on a logarithmic axis from
+            dense to sparse and labelled in percent of missing connections.
         low, high: its ends; by default what the data needs.
         names: for an axis of names, told at 0, 1, 2, ...
         ticks: where values are told; by default round numbers.
@@ -45,8 +45,8 @@ class Series:
         x, y: one value a point; for ``"steps"`` (a histogram) ``x`` are the edges, one more than ``y``.
         low, high: ends of an interval around each point: of y, or of x where ``across`` says so.
         method: whose colour they have; empty for a neutral one.
-        style: ``"line"`` (with points), ``"points"``, ``"steps"``, ``"trace"`` (a thin line among many) or ``"level"`` (a
-            line over the whole panel at its one y, or x where ``across``).
+        style: ``"line"`` (with points), ``"points"``, ``"steps"``, ``"trace"`` (a thin line among many) or ``"level"``
+            (a line over the whole panel at its one y, or x where ``across``).
         across: whether intervals (and the level) are read along x.
         runs: the run ids behind each point.
         quiet: drawn small and pale, as what lies behind the message.
@@ -135,7 +135,7 @@ class Figure:
             raise ValueError(f"`panels` of the figure `{self.name}` must have at least one.")
 
     def data(self) -> Iterator[dict[str, object]]:
-        """A row a point, with its panel, series and runs: what is drawn, as numbers. Pictures: a row a pixel above 0."""
+        """What is drawn, as numbers: a row a point with its panel, series and runs; of pictures, a row a filled pixel."""
         for panel in self.panels:
             for series in panel.series:
                 for i in range(max(len(series.y), len(series.x) - (series.style == "steps"))):

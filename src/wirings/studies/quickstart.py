@@ -96,8 +96,10 @@ class Keeping(Pruning):
 def tables(found: Findings) -> list[Table]:
     """One row a method and sparsity."""
     caption = (
-        "Accuracy is of the last values on the test images, which were read once. All methods share first weights, batches "
-        "and steps; all but the lottery, which prunes globally, share the ERK budget. A lottery ticket has been trained "
+        "Accuracy is of the last values on the test images, which were read once. All methods share "
+        "first weights, batches "
+        "and steps; all but the lottery, which prunes globally, share the ERK budget. A lottery "
+        "ticket has been trained "
         "several times; its cost counts every round."
     )
     return [method_table(found, METHODS, DENSITIES, caption=caption)]
@@ -134,7 +136,8 @@ def answers(found: Findings) -> list[str]:
         lost = mean(dense.last) - mean(best.last)
         text = (
             f"At {words.sparsity(density)} sparsity the highest mean is that of {words.method(best.method)}: "
-            f"{mean(best.last):.2f} %, {abs(lost):.2f} points {'below' if lost >= 0 else 'above'} the dense network"
+            f"{mean(best.last):.2f} %, {abs(lost):.2f} points {'below' if lost >= 0 else 'above'} the "
+            "dense network"
         )
         above = difference(found, best, "static")
         if above is not None and above.interval is not None:
@@ -149,8 +152,10 @@ def answers(found: Findings) -> list[str]:
 study = Study(
     name="quickstart",
     title="Eight ways to a sparse network",
-    question="How much of a small network can be left out, which way of choosing its connections keeps the most accuracy, "
-    "and what do the chosen wirings look like? LeNet-300-100 on 10,000 handwritten digits: dense, wired at random, and "
+    question="How much of a small network can be left out, which way of choosing its connections "
+    "keeps the most accuracy, "
+    "and what do the chosen wirings look like? LeNet-300-100 on 10,000 handwritten digits: dense, "
+    "wired at random, and "
     "wired by six methods before, while or after training, at 90 and 98 % sparsity.",
     presets={
         "smoke": Preset(seeds=2, takes="seconds: small images of Gaussian blobs, six epochs"),

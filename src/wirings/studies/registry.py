@@ -28,7 +28,8 @@ def studies() -> dict[str, Study]:
             study = point.load()
         except Exception as error:  # whatever a stranger's module raises, the others must stay usable
             warnings.warn(
-                f"The study `{point.name}` ({point.value}) cannot be loaded: {error}. Mend or uninstall it.", stacklevel=2
+                f"The study `{point.name}` ({point.value}) cannot be loaded: {error}. Mend or uninstall it.",
+                stacklevel=2,
             )
             continue
         if isinstance(study, Study):

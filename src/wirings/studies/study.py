@@ -106,8 +106,8 @@ class Study:
     """A question and its runs.
 
     Example:
-        >>> study = Study(name="mine", title="Is it the seed?", question="...", presets={"smoke": Preset(seeds=2, takes="")},
-        ...               runs=runs, tables=tables, figures=figures)
+        >>> study = Study(name="mine", title="Is it the seed?", question="...", runs=runs, tables=tables,
+        ...               figures=figures, presets={"smoke": Preset(seeds=2, takes="seconds")})
 
     Args:
         name: what the command line calls it.

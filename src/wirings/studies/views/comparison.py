@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from wirings.studies import words
-from wirings.studies.cells import Cell
+from wirings.studies.cells import Cell, training_flops
 from wirings.studies.figures import Axis, Figure, Panel, Series
 from wirings.studies.study import Findings
 from wirings.studies.tables import Column, Row, Span, Spread, Table
@@ -58,7 +58,7 @@ def _row(found: Findings, cell: Cell, dense: Cell | None, against: str) -> Row:
 
 
 def difference(found: Findings, cell: Cell, against: str) -> Spread | None:
-    """How far a cell is above another method at its sparsity, in points, seed by seed; None for itself and for dense."""
+    """How far a cell is above another method at its sparsity, in points, seed by seed; None for itself and dense."""
     if cell.method in (against, "dense"):
         return None
     rival = {r.seed: 100 * r.test_accuracy_last for r in found.of(against, density=cell.density)}
@@ -75,7 +75,7 @@ def chain(found: Findings, record: Record) -> list[Record]:
 
 def flops(found: Findings, record: Record) -> float:
     """Floating-point operations of all that had to be trained for a run; NaN where a record does not say."""
-    return sum(float(r.results.get("training_flops", math.nan)) for r in chain(found, record))
+    return sum(training_flops(r) for r in chain(found, record))
 
 
 def mean(values: Iterable[float]) -> float:
@@ -96,7 +96,8 @@ def accuracy_figure(found: Findings, methods: Sequence[str], *, caption: str = "
     return Figure(
         name="accuracy",
         title="How much accuracy survives?",
-        caption=f"Test accuracy against sparsity, mean over {len(found.seeds)} seeds; the line across is the dense "
+        caption=f"Test accuracy against sparsity, mean over {len(found.seeds)} seeds; the line across "
+        "is the dense "
         f"network. {caption}".strip(),
         alt="Lines of test accuracy against sparsity, one a method, with the dense network as a level line.",
         panels=(
@@ -161,8 +162,10 @@ def difference_figure(
     return Figure(
         name="differences",
         title="What is a chosen wiring worth, and how sure is it?",
-        caption=f"Difference in test accuracy to {rival} at the same sparsity, seed by seed. Small dots are single seeds, "
-        "the large dot their mean, the bar its 95 % interval (paired t). A bar that crosses the line does not tell the "
+        caption=f"Difference in test accuracy to {rival} at the same sparsity, seed by seed. Small "
+        "dots are single seeds, "
+        "the large dot their mean, the bar its 95 % interval (paired t). A bar that crosses the line "
+        "does not tell the "
         f"method from {rival}; few seeds make wide bars.",
         alt=f"For each method its accuracy above {rival}: single seeds, mean and 95 % interval.",
         panels=tuple(panels),
@@ -233,7 +236,8 @@ def cost_figure(found: Findings, methods: Sequence[str], densities: Sequence[flo
     return Figure(
         name="cost",
         title="What does it cost to find?",
-        caption="Arithmetic of the whole training relative to the dense network, counted as the papers do: what a machine "
+        caption="Arithmetic of the whole training relative to the dense network, counted as the "
+        "papers do: what a machine "
         "that skips every zero would need. A lottery ticket pays for all its rounds.",
         alt="Test accuracy against training arithmetic relative to dense, a point a method.",
         panels=tuple(panels),

@@ -1,4 +1,4 @@
-"""All finished runs of a folder as one page: not a study with a question of its own, but the same tables and figures."""
+"""All finished runs of a folder as one page: no question of its own, but the same tables and figures."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def figures(found: Findings) -> list[Figure]:
         Figure(
             name="accuracy",
             title="How much accuracy survives?",
-            caption="Test accuracy of the last values against sparsity, a point a setting, mean over its seeds. Settings "
+            caption="Test accuracy of the last values against sparsity, a point a setting, mean over "
+            "its seeds. Settings "
             "of one method may differ in more than their sparsity: see the table.",
             alt="Test accuracy against sparsity, a line a method.",
             panels=tuple(panels),

@@ -80,8 +80,10 @@ def degree_figure(records: Sequence[Record], *, what: str) -> Figure | None:
     return Figure(
         name="degrees",
         title="How are the inputs shared out?",
-        caption=f"In-degrees of the units of {words.layer(layer)} {what}: before training (grey) and after. A random "
-        "wiring gives every unit about as many inputs; a wide or lopsided shape means that some units have become hubs "
+        caption=f"In-degrees of the units of {words.layer(layer)} {what}: before training (grey) and "
+        "after. A random "
+        "wiring gives every unit about as many inputs; a wide or lopsided shape means that some "
+        "units have become hubs "
         f"and others have gone. What begins dense has no grey shape: there every unit has every input.{beyond}",
         alt=f"Histograms of the in-degrees of {words.layer(layer)} before and after training, one a method.",
         panels=tuple(panels),
@@ -91,7 +93,7 @@ def degree_figure(records: Sequence[Record], *, what: str) -> Figure | None:
 def histogram_edges(degrees: Sequence[ArrayLike]) -> tuple[tuple[float, ...], str]:
     """Edges that show all but the farthest hubs, the last bar gathering those; and a sentence that says so."""
     every = np.concatenate([np.asarray(d) for d in degrees])
-    largest, most = int(every.max()), int(np.quantile(every, 0.985))
+    largest, most = int(every.max()), math.ceil(np.quantile(every, 0.985))
     step = max(1, math.ceil((most + 1) / BINS))
     edges = tuple(float(e) for e in range(0, most + step + 1, step))
     if largest < edges[-1]:
@@ -99,9 +101,7 @@ def histogram_edges(degrees: Sequence[ArrayLike]) -> tuple[tuple[float, ...], st
     return edges, f" The last bar gathers every unit with {edges[-2]:.0f} inputs or more; the largest has {largest}."
 
 
-def histogram(
-    before: Topology | None, after: ArrayLike, edges: tuple[float, ...], method: str
-) -> tuple[Series, ...]:
+def histogram(before: Topology | None, after: ArrayLike, edges: tuple[float, ...], method: str) -> tuple[Series, ...]:
     """Degrees before (grey) and after (in the method's colour), as steps over ``edges``."""
     parts = [("after training", np.asarray(after), method)]
     if before is not None:
@@ -133,7 +133,8 @@ def pixel_figure(records: Sequence[Record], *, what: str) -> Figure | None:
     return Figure(
         name="pixels",
         title="Where does the network look?",
-        caption=f"Connections that leave each pixel into {words.layer(layer)} after training, {what}; the full colour is "
+        caption=f"Connections that leave each pixel into {words.layer(layer)} after training, {what}; "
+        "the full colour is "
         f"{full:.0f} connections. A wiring that has learnt from the images leaves their empty corners alone.",
         alt="A map of the image for each method: how many connections leave each pixel after training.",
         panels=tuple(
@@ -180,11 +181,15 @@ def evolution_figure(runs: dict[str, Sequence[Record]], *, what: str) -> Figure 
     return Figure(
         name="evolution",
         title="When does the wiring settle?",
-        caption=f"{what[:1].upper()}{what[1:]}, mean over seeds. Left: how much the wiring at each moment has in common "
-        "with the last one (connections in both over connections in either); what comes from dense climbs as it is "
-        "pruned. Right: the share of connections that were not there at the look before, a tenth of the run earlier. "
+        caption=f"{what[:1].upper()}{what[1:]}, mean over seeds. Left: how much the wiring at each "
+        "moment has in common "
+        "with the last one (connections in both over connections in either); what comes from dense "
+        "climbs as it is "
+        "pruned. Right: the share of connections that were not there at the look before, a tenth of "
+        "the run earlier. "
         "Wirings that stand still, or that only lose connections, are left out.",
-        alt="Line charts over training time, a line a method: overlap with the last wiring, and the share of connections "
+        alt="Line charts over training time, a line a method: overlap with the last wiring, and the "
+        "share of connections "
         "that are new.",
         panels=(left, right) if news else (left,),
     )
@@ -207,7 +212,8 @@ def trace_figure(records: Sequence[Record], *, what: str) -> Figure | None:
     return Figure(
         name="traces",
         title="Which units become hubs, and how early?",
-        caption=f"In-degree of at most {UNITS} units of the first layer over training {what}, one line a unit, chosen "
+        caption=f"In-degree of at most {UNITS} units of the first layer over training {what}, one "
+        "line a unit, chosen "
         "evenly from the least to the best connected at the end.",
         alt="Lines of in-degree over training time, one a unit, in a panel a method.",
         panels=tuple(panels),
