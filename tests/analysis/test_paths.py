@@ -184,3 +184,11 @@ def test_path_counts_know_kernels_and_flattening() -> None:
     assert empty.tolist() == [[0, 0]]
     with pytest.raises(ValueError, match=r"must hold at least one layer. Got none"):
         path_counts([])
+
+
+def test_positions_are_followed_where_the_chain_sees_channels() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.Flatten(), nn.Linear(1, 1))  # images of one pixel
+    wiring = Wiring.full({"0.weight": (1, 1, 3, 3), "2.weight": (1, 1)})
+    assert effective(wiring).nnz == 10
+    found = effective_wiring(model, wiring, (1, 1, 1, 1))  # eight of nine kernel elements meet padding alone
+    assert found["0.weight"].index.tolist() == [4]

@@ -31,7 +31,8 @@ def effective(wiring: Wiring, *, order: Sequence[str] | None = None) -> Wiring:
     """The connections of a chain of layers that lie on at least one path from an input to an output.
 
     For layers that follow one another: linear ones, convolutions (channel by channel) and a flattening between them,
-    where each channel becomes a group of features. Networks with shortcuts: :func:`effective_wiring`.
+    where each channel becomes a group of features. Networks with shortcuts go to :func:`effective_wiring`: taken for
+    chains, their shortcuts would be overlooked.
 
     Example:
         >>> chain = {"fc1": Topology.at((2, 2), [0, 3]), "fc2": Topology.at((1, 2), [0])}  # unit 1 leads nowhere
@@ -79,6 +80,9 @@ def effective_wiring(model: nn.Module, wiring: Wiring, shape: Sequence[int]) -> 
     norms and activations replaced by positive stand-ins and its maximum pooling by means: what gets a gradient lies
     on a path. So shortcuts, branches, concatenations and attention need no description. A shortcut is a path by
     itself: a block may lose all its connections and the network still lead through.
+
+    Images are followed position by position, so it can find a few connections fewer than :func:`effective`, which sees
+    channels: a kernel element that meets nothing but padding lies on no path.
 
     Args:
         model: dense or masked, on any device; it is left as it was. Its own weights do not matter.
