@@ -24,8 +24,8 @@ class DNW(Method):
     backward topology everything, so weight decay and momentum act everywhere. With ``freeze_at`` it is the hybrid of
     Van Gelder et al. 2020: from that step on the wiring stands still, and no dense gradient is made any more; survivors
     keep value and momentum (the text leaves that open). With form ``NM(2, 4)`` it is straight-through N:M training.
-    Differs from the authors' code: counts are exact over the network; theirs zeroes ``int(rate * numel)`` in each weight
-    (``Uniform(rounding="truncated-zeros")``).
+    Differs from the authors' code: counts are exact over the network; theirs zeroes ``int(rate * numel)`` of each
+    weight (``Uniform(rounding="truncated-zeros")``).
 
     Example:
         >>> method = DNW(density=0.05, freeze_at=0.2)  # dense gradients for the first fifth of the run only
