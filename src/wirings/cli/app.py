@@ -15,6 +15,7 @@ VERBS = {
     "compare": "A table of finished runs: means, intervals, paired tests.",
     "list": "The runs in a folder.",
     "show": "One run: its settings, its curve, its wiring.",
+    "prune": "Write a wiring before training: SynFlow, SNIP, GraSP, RadiX-Nets, random.",
     "study": "A published experiment, from its runs to its page.",
     "report": "The page of runs that are there already.",
     "data": "Data sets: which are here, and fetching others.",
