@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wirings.analysis.cost import CostMeter, layer_costs
 from wirings.analysis.degrees import dead_units, in_degrees
-from wirings.analysis.overlap import Exploration, jaccard
+from wirings.analysis.overlap import jaccard
 from wirings.analysis.paths import effective_wiring
 from wirings.attach import Sparsifier
 from wirings.core.topology import Topology
@@ -38,7 +38,7 @@ class Measures:
     ) -> None:
         self._model, self._sparse, self._shape = model, sparse, shape
         self._full = Wiring.full(shapes_of(model, except_))
-        self._explored = Exploration()
+        self._explored: dict[str, Tensor] = {}  # weight name -> where a connection has ever been
         self._previous: Wiring | None = None
         self._kept = ""
         self._counts: tuple[int, ...] = ()
@@ -73,7 +73,7 @@ class Measures:
         row = {
             **self._structure(wiring),
             "overlap": None if self._previous is None else jaccard(self._previous, wiring),
-            "explored": self._explored.rate if self._sparse is not None else 1.0,
+            "explored": self._rate(),
             "training_flops": None if self._cost is None else self._cost.total,
         }
         self._previous = wiring
@@ -86,7 +86,7 @@ class Measures:
             **self._structure(wiring),
             "connections": wiring.nnz,
             "weights": wiring.numel,
-            "explored": self._explored.rate if self._sparse is not None else 1.0,
+            "explored": self._rate(),
             "training_flops": None if cost is None else cost.total,
             "dense_training_flops": None if cost is None else cost.dense_total,
             "forward_flops": None if cost is None else cost.forward,
@@ -98,7 +98,7 @@ class Measures:
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on measuring; tensors and plain data."""
         return {
-            "explored": _saved(self._explored.seen),
+            "explored": {name: seen.cpu() for name, seen in self._explored.items()},
             "previous": _saved(self._previous),
             "kept": self._kept,
             "cost": None if self._cost is None else self._cost.state_dict(),
@@ -106,7 +106,7 @@ class Measures:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where :meth:`state_dict` was taken; the model and the sparsifier have their own states again."""
-        self._explored = Exploration(self._loaded(state["explored"]))
+        self._explored = {name: seen.to(self.wiring[name].device) for name, seen in state["explored"].items()}
         self._previous = self._loaded(state["previous"])
         self._kept = state["kept"]
         if self._sparse is not None:
@@ -155,8 +155,17 @@ class Measures:
 
     def _changed(self, sparse: Sparsifier) -> None:
         """The wiring was changed (or begun)."""
-        self._explored.see({name: support.forward for name, support in sparse.supports.items()})
+        for name, support in sparse.supports.items():
+            if name in self._explored:  # in place: DNW comes by after every step
+                self._explored[name].bitwise_or_(support.forward.mask)
+            else:
+                self._explored[name] = support.forward.mask.clone()
         self._tell_densities(sparse)
+
+    def _rate(self) -> float:
+        """Share of positions that were ever connected: R_s of Liu et al. 2021 (ITOP)."""
+        seen = sum(int(torch.count_nonzero(mask)) for mask in self._explored.values())
+        return seen / self._full.numel if self._sparse is not None else 1.0
 
     def _tell_densities(self, sparse: Sparsifier) -> None:
         supports = sparse.supports
