@@ -4,5 +4,15 @@ from wirings.sparse.conv import SparseConv2d
 from wirings.sparse.convert import stays_dense, to_dense, to_sparse
 from wirings.sparse.layer import SparseLayer, sparse_weights
 from wirings.sparse.linear import SparseLinear
+from wirings.sparse.sequential import SparseSequential
 
-__all__ = ["SparseConv2d", "SparseLayer", "SparseLinear", "sparse_weights", "stays_dense", "to_dense", "to_sparse"]
+__all__ = [
+    "SparseConv2d",
+    "SparseLayer",
+    "SparseLinear",
+    "SparseSequential",
+    "sparse_weights",
+    "stays_dense",
+    "to_dense",
+    "to_sparse",
+]

@@ -16,6 +16,7 @@ from wirings.makers.prunable import prunable
 from wirings.sparse.conv import SparseConv2d
 from wirings.sparse.layer import SparseLayer
 from wirings.sparse.linear import SparseLinear
+from wirings.sparse.sequential import SparseSequential, has_chain
 
 _log = logging.getLogger("wirings")
 
@@ -56,7 +57,11 @@ def to_sparse(model: nn.Module, wiring: Mapping[str, Topology | Support] | None 
         if (sharer := first.setdefault(id(weight), sparse)) is not sparse:
             sparse.share(sharer)
     _log.info("%s", _sentence(swaps.values(), reasons))
-    return _swapped(model, swaps)
+    model = _swapped(model, swaps)
+    for module in model.modules():
+        if type(module) is nn.Sequential and has_chain(module):
+            module.__class__ = SparseSequential  # it stays the same object, with its names, hooks and mode
+    return model
 
 
 def to_dense(model: nn.Module) -> nn.Module:
@@ -71,6 +76,8 @@ def to_dense(model: nn.Module) -> nn.Module:
             dense = swaps[id(module)] = module.to_dense()
             weight: nn.Parameter = dense.weight  # type: ignore[assignment]
             dense.weight = first.setdefault(id(module.values), weight)
+        elif type(module) is SparseSequential:
+            module.__class__ = nn.Sequential  # type: ignore[assignment]
     return _swapped(model, swaps)
 
 

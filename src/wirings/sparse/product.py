@@ -54,17 +54,22 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise WiringError(
-                f"`{type(ctx.layer).__name__}` cannot be differentiated twice; take second derivatives (GraSP, "
-                "gradient penalties, `create_graph=True`) with the dense layer, `wr.to_dense(model)`."
-            )
+        refuse_second_derivative(type(ctx.layer).__name__)
         need_x, need_values, need_bias = ctx.needs_input_grad[:3]
         x, values = ctx.saved_tensors
         grad = grad.contiguous() if grad.dim() < 4 else grad
         with _exactly(x.device.type):
             found = _backward(ctx.layer, ctx.index, ctx.whole, values, x, grad, (need_x, need_values, need_bias))
         return (*found, None)
+
+
+def refuse_second_derivative(kind: str) -> None:
+    """Asked within a backward pass: gradients are recorded there only for the sake of second derivatives."""
+    if torch.is_grad_enabled():
+        raise WiringError(
+            f"`{kind}` cannot be differentiated twice; take second derivatives (GraSP, gradient penalties, "
+            "`create_graph=True`) with the dense layer, `wr.to_dense(model)`."
+        )
 
 
 def _backward(
