@@ -192,6 +192,32 @@ def test_a_snapshot_can_be_begun_from(tmp_path) -> None:
         first.snapshot(11)
 
 
+def test_values_with_all_steps_behind_them_are_refused(tmp_path) -> None:
+    file = train(run(snapshot=24), tmp_path).snapshot()
+    with pytest.raises(SettingsError, match=r"`values` of `Run` have 24 steps behind them, but the run has only 24."):
+        train(run(values=Values(path=str(file), sha256=sha256_of(file), step=24)), tmp_path)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_its_own_error(tmp_path, monkeypatch) -> None:
+    mine = run(checkpoint=0.0)
+    real, saved = checkpoints.save, []
+
+    def save(folder, step, *rest):
+        if step == 6:
+            raise OSError(28, "No space left on device")
+        saved.append(step)
+        return real(folder, step, *rest)
+
+    monkeypatch.setattr(checkpoints, "save", save)
+    monkeypatch.setattr(
+        RunFolder, "note", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "still full")) if saved else None
+    )
+    with pytest.raises(OSError, match="full"):
+        train(mine, tmp_path / "full")
+    monkeypatch.undo()
+    same_end(train(mine, tmp_path / "full"), train(mine, tmp_path / "whole"))
+
+
 def test_without_momentum_going_on_from_a_snapshot_is_going_on(tmp_path) -> None:
     plain = {"optimizer": {"kind": "sgd", "momentum": 0.0}}
     first = train(run(snapshot=8, **plain), tmp_path)

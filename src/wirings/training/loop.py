@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -21,7 +22,7 @@ from torch.optim import Optimizer
 
 from wirings.analysis.degrees import dead_logits
 from wirings.attach import Sparsifier, attach
-from wirings.core.errors import RunError
+from wirings.core.errors import RunError, SettingsError
 from wirings.core.files import written_aside
 from wirings.core.settings import resolved, to_plain
 from wirings.core.streams import derived_seed
@@ -181,6 +182,8 @@ def _begin(run: Run, folder: RunFolder, data_root: str | os.PathLike[str] | None
     model = network(run, images.image_shape, images.data.classes)
     steps = run.total_steps(images.train.count)
     first = 0 if run.values is None else run.values.step
+    if first >= steps:
+        raise SettingsError(f"`values` of `Run` have {first:,} steps behind them, but the run has only {steps:,}.")
     optimizer = run.optimizer(model.parameters(), run.learning_rate)
     sparse = None
     if run.method is not None:
@@ -439,8 +442,10 @@ def _interrupted(live: _Live, by: int, tell: Listener) -> None:
 
 def _give_up(folder: RunFolder, error: BaseException) -> None:
     """Leave word of what went wrong; the run goes on from its last checkpoint when it is asked for again."""
-    info = folder.read()
-    if info:
+    with contextlib.suppress(OSError):  # a full disk, say: then the first error is the one to tell
+        info = folder.read()
+        if not info:
+            return
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         folder.write({**info, "status": status, "error": f"{type(error).__name__}: {error}"})
         folder.note(status, error="".join(traceback.format_exception(error)))
