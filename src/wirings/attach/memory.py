@@ -29,4 +29,4 @@ def start_of(key: str, group: dict[str, Any]) -> float:
 def forget(state: dict[str, Any] | None, param: nn.Parameter, where: Tensor, group: dict[str, Any]) -> None:
     """Make the optimizer meet these weights for the first time again."""
     for key, tensor in per_weight(state, param).items():
-        tensor.masked_fill_(where, start_of(key, group))
+        tensor.masked_fill_(where.to(tensor.device), start_of(key, group))

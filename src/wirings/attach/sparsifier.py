@@ -140,7 +140,7 @@ class Sparsifier:
             if self._hears and self.method.replaces_step():
                 self._replace_step()
             else:
-                self._penalise(1.0 if scale is None else float(scale))
+                self._penalise(scale)
         except BaseException:
             self._undo()
             raise
@@ -217,11 +217,11 @@ class Sparsifier:
             for p in group["params"]:
                 self._replace_gradient(p, None)
 
-    def _penalise(self, scale: float) -> None:
+    def _penalise(self, scale: Tensor | None) -> None:
         for site in self._live:
             p, penalty = site.param, site.penalty()
             if penalty is not None and p.grad is not None:
-                self._replace_gradient(p, p.grad.add(penalty, alpha=scale))
+                self._replace_gradient(p, p.grad + (penalty if scale is None else penalty * scale))
 
     def _replace_gradient(self, p: nn.Parameter, ours: Tensor | None) -> None:
         if p.grad is not None:
