@@ -72,6 +72,7 @@ def test_a_compiled_network_follows_its_wiring(name: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, when it loads its code generator
 @pytest.mark.parametrize("name", METHODS)
 def test_generated_code_follows_the_wiring_too(name: str) -> None:
     compiled_equals_eager(name, "inductor")

@@ -14,9 +14,11 @@ from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.makers.prunable import prunable
 from wirings.sparse.conv import SparseConv2d
+from wirings.sparse.conv1d import SparseConv1D
 from wirings.sparse.layer import SparseLayer
 from wirings.sparse.linear import SparseLinear
 from wirings.sparse.sequential import SparseSequential, has_chain
+from wirings.sparse.shortcuts import close_shortcuts, open_shortcuts
 
 _log = logging.getLogger("wirings")
 
@@ -53,7 +55,7 @@ def to_sparse(model: nn.Module, wiring: Mapping[str, Topology | Support] | None 
             continue
         told = Topology.full(tuple(weight.shape)) if wiring is None else wiring[name]
         support = told if isinstance(told, Support) else Support.both(told)
-        sparse = swaps[id(layer)] = _KINDS[type(layer)].from_dense(layer, support)
+        sparse = swaps[id(layer)] = _kind(layer).from_dense(layer, support)
         if (sharer := first.setdefault(id(weight), sparse)) is not sparse:
             sparse.share(sharer)
     _log.info("%s", _sentence(swaps.values(), reasons))
@@ -61,6 +63,7 @@ def to_sparse(model: nn.Module, wiring: Mapping[str, Topology | Support] | None 
     for module in model.modules():
         if type(module) is nn.Sequential and has_chain(module):
             module.__class__ = SparseSequential  # it stays the same object, with its names, hooks and mode
+    close_shortcuts(model)
     return model
 
 
@@ -78,7 +81,9 @@ def to_dense(model: nn.Module) -> nn.Module:
             dense.weight = first.setdefault(id(module.values), weight)
         elif type(module) is SparseSequential:
             module.__class__ = nn.Sequential  # type: ignore[assignment]
-    return _swapped(model, swaps)
+    model = _swapped(model, swaps)
+    open_shortcuts(model)
+    return model
 
 
 def stays_dense(model: nn.Module) -> dict[str, str]:
@@ -92,7 +97,7 @@ def stays_dense(model: nn.Module) -> dict[str, str]:
     for path, layer in _layers(model):
         weight: nn.Parameter = layer.weight  # type: ignore[assignment]
         layers[id(weight)] = layers.get(id(weight)) or _reason(model, path, layer)
-    unknown = "only Linear and Conv2d layers can be in sparse storage"
+    unknown = "only Linear, Conv2d and transformers' Conv1D layers can be in sparse storage"
     said = {name: layers.get(id(p), unknown) for name, p in prunable(model).items()}
     return {name: reason for name, reason in said.items() if reason}
 
@@ -104,11 +109,16 @@ _KINDS: dict[type[nn.Module], Any] = {
 """Dense kind of layer -> the kind that takes its place."""
 
 
+def _kind(layer: nn.Module) -> Any:
+    """The kind of sparse layer that takes the place of a dense one, or none."""
+    return SparseConv1D if SparseConv1D.is_dense_equal(type(layer)) else _KINDS.get(type(layer))
+
+
 def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Path and layer, of every layer whose type has an equal in sparse storage, or nearly."""
     weights = {id(p) for p in prunable(model).values()}
     for path, module in model.named_modules():
-        known = type(module) in _KINDS or type(module) is NonDynamicallyQuantizableLinear
+        known = _kind(module) is not None or type(module) is NonDynamicallyQuantizableLinear
         if known and id(module.weight) in weights:
             yield path, module
 
@@ -120,7 +130,7 @@ def _reason(model: nn.Module, path: str, layer: nn.Module) -> str:
         return "MultiheadAttention reads this weight itself"
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks:
         return "it has hooks, which would be lost"
-    return str(_KINDS[type(layer)].why_not(layer))
+    return str(_kind(layer).why_not(layer))
 
 
 def _check(

@@ -212,6 +212,10 @@ class SparseLayer(nn.Module):
         """An empty tensor with shape and memory format of the result."""
         raise AssertionError("a kind of layer says what it returns")
 
+    def _outputs(self) -> int:
+        """Units that a bias would have."""
+        return self.weight_shape[0]
+
     def gradient_at(self, index: SparseIndex, x: Tensor, grad: Tensor) -> Tensor:
         """The gradient of the dense weight at these positions only."""
         raise AssertionError("a kind of layer says what its gradients are")
@@ -309,7 +313,7 @@ class SparseLayer(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        gone = ("_index", "_forward_index", "_support", "_seen", "_pairs", "_heard_in", "key")
+        gone = ("_index", "_forward_index", "_support", "_seen", "_pairs", "_heard_in", "key", "_turn")
         return {k: v for k, v in self.__dict__.items() if k not in gone} | {"on_swap": None, "listening": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -131,9 +131,9 @@ def _gradients_op(
 def _(
     grad: Tensor, x: Tensor, values: Tensor, layer: int, need_x: bool, need_bias: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    rows = _layers[layer].weight_shape[0]
+    units = _layers[layer]._outputs()
     gx = torch.empty_like(x) if need_x else x.new_empty(0)
-    return gx, torch.empty_like(values), x.new_empty(rows if need_bias else 0)
+    return gx, torch.empty_like(values), x.new_empty(units if need_bias else 0)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
