@@ -419,6 +419,7 @@ def test_removed_connections_never_return_unless_they_may() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["vgg-16", "resnet-20"])
 def test_conservation_at_full_size(name: str) -> None:
     from wirings.models import build
