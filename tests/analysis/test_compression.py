@@ -99,3 +99,13 @@ def test_arguments_that_cannot_be_are_refused() -> None:
     empty = Wiring({"a": Topology.empty((10, 10))})
     with pytest.raises(ValueError, match=r"must be below collapse. `a` is empty at 0.5"):
         critical_compression(lambda _: empty, shapes, low=0.5)
+
+
+@pytest.mark.long
+def test_magnitude_collapses_vgg_16_at_the_published_exponent() -> None:
+    from wirings.models import build
+
+    weights = prunable(build("vgg-16", image_shape=(3, 32, 32), classes=100))
+    exponent, first = critical_of_scores(magnitude_scores(weights))
+    assert abs(exponent - 2.75) <= 0.25
+    assert first.startswith("conv1")  # one of conv10 to conv13, the widest

@@ -140,3 +140,35 @@ def test_the_ratio_of_one_round_is_that_of_the_lowest_scores() -> None:
     [ratio] = score_to_flow(lambda _: scores, {"a": (1, 4), "b": (1, 2)}, 0.5, rounds=1)
     assert ratio == pytest.approx((0 + 1 + 2) / 9)
     assert math.isclose(cut_spread({"a": 9.0, "b": 6.0}), 1 / 3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_pruning_vgg_19_at_once_has_the_published_score_to_flow_ratios() -> None:
+    """Tanaka et al. 2020, figure 7, VGG-19 for ImageNet at initialisation, one round; 5.5 GB of memory."""
+    plan = [64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512, 512, 512, 512, 0]
+    layers: list[nn.Module] = []
+    channels = 3
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for filters in plan:
+            if not filters:
+                layers.append(nn.MaxPool2d(2))
+                continue
+            conv = nn.Conv2d(channels, filters, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            layers += [conv, nn.BatchNorm2d(filters), nn.ReLU()]
+            channels = filters
+        for ins, outs in ((25_088, 4096), (4096, 4096), (4096, 1000)):
+            line = nn.Linear(ins, outs)
+            nn.init.normal_(line.weight, 0, 0.01)
+            nn.init.zeros_(line.bias)
+            layers += [nn.Flatten(), line] if ins == 25_088 else [nn.ReLU(), line]
+    scores = synflow_scores(nn.Sequential(*layers), (1, 3, 224, 224))
+    flow = max(layer_totals(scores).values())
+    lowest_first = torch.cat([s.flatten() for s in scores.values()]).sort().values.cumsum(0)
+    n = len(lowest_first)
+    published = {0.5: 0.80, 1.0: 3.32, 1.5: 8.15, 2.0: 11.4, 2.5: 13.8, 3.0: 15.4}
+    for exponent, ratio in published.items():
+        removed = float(lowest_first[n - round(n * 10**-exponent) - 1])
+        assert removed / flow == pytest.approx(ratio, rel=0.01)
