@@ -81,13 +81,16 @@ def test_runs_may_follow_from_runs(tmp_path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_saves_every_live_run(tmp_path, number) -> None:
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a background job may have been told to ignore it
-    wanted = [run(seed=s, steps=4000, method=METHODS["set"]) for s in range(3)]
+    # a process begun in the background may have been told to ignore SIGINT
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    wanted = [run(seed=s, steps=20_000, method=METHODS["set"]) for s in range(3)]
+    going: set[object] = set()
 
     def stop(event: dict[str, object]) -> None:
-        if event["event"] == "progress":
+        if event["event"] == "progress" and event["id"] not in going:
+            going.add(event["id"])
+            if len(going) < 2:  # both are in their loops
+                return
             signal.raise_signal(number)
 
     try:

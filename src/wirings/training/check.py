@@ -1,4 +1,4 @@
-"""Whether a run can be made: everything it needs is built once and thrown away, before anything is trained or written."""
+"""Whether a run can be made: all that it needs is built once and thrown away, before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check(run: Run, data_root: str | os.PathLike[str] | None = None) -> None:
             if run.method is not None:
                 steps = run.total_steps(images.train.count)
                 where = prunable(model, except_=run.except_)
-                attach(model, optimizer, run.method, steps=steps, where=where, seed=run.seed).detach()
+                attach(model, optimizer, run.method, steps=steps, where=where, seed=run.seed_of("wiring")).detach()
         except WiringsError:
             raise
         except (ValueError, TypeError) as error:
