@@ -7,36 +7,34 @@ from pathlib import Path
 
 import pytest
 
-from wirings.makers import (
-    baselines,
-    biregular,
-    butterfly,
-    expander,
-    grasp,
-    lattice,
-    ntk_sap,
-    obd,
-    radix_fit,
-    snip,
-    synflow,
-)
+from wirings.makers.baselines import MagnitudeAtInit, RandomAtInit
+from wirings.makers.biregular import BiRegular
+from wirings.makers.butterfly import FlatButterfly
+from wirings.makers.expander import AffineExpander, XNet
+from wirings.makers.grasp import GraSP
+from wirings.makers.lattice import Band, SmallWorld
+from wirings.makers.ntk_sap import NTKSAP
+from wirings.makers.obd import OBD
+from wirings.makers.radix_fit import RadixNet
+from wirings.makers.snip import SNIP
+from wirings.makers.synflow import SynFlow
 
 DOCS = Path(__file__).parents[2] / "docs" / "makers"
 MAKERS = [
-    baselines.MagnitudeAtInit,
-    baselines.RandomAtInit,
-    biregular.BiRegular,
-    butterfly.FlatButterfly,
-    expander.AffineExpander,
-    expander.XNet,
-    grasp.GraSP,
-    lattice.Band,
-    lattice.SmallWorld,
-    ntk_sap.NTKSAP,
-    obd.OBD,
-    radix_fit.RadixNet,
-    snip.SNIP,
-    synflow.SynFlow,
+    MagnitudeAtInit,
+    RandomAtInit,
+    BiRegular,
+    FlatButterfly,
+    AffineExpander,
+    XNet,
+    GraSP,
+    Band,
+    SmallWorld,
+    NTKSAP,
+    OBD,
+    RadixNet,
+    SNIP,
+    SynFlow,
 ]
 
 
@@ -45,7 +43,7 @@ def test_the_card_names_the_kind_and_every_setting(maker: type) -> None:
     fields = {field.name: field for field in dataclasses.fields(maker)}
     kind = fields.pop("kind").default
     card = (DOCS / f"{kind}.md").read_text(encoding="utf-8")
-    assert card.startswith(f"# {maker.__name__}\n") or maker is radix_fit.RadixNet
+    assert card.startswith(f"# {maker.__name__}\n") or maker is RadixNet
     assert f'kind = "{kind}"' in card
     for name in fields:
         assert f"| `{name}` |" in card, name

@@ -103,8 +103,8 @@ def critical_of_scores(scores: Mapping[str, Tensor]) -> tuple[float, str]:
 
     Example:
         >>> exponent, first = critical_of_scores({"a": torch.tensor([9.0, 8.0, 7.0]), "b": torch.tensor([1.0, 7.5])})
-        >>> round(10**exponent * 4, 6), first
-        (5.0, 'b')
+        >>> round(5 / 10**exponent), first
+        (3, 'b')
     """
     best = {name: float(score.max()) for name, score in scores.items()}
     first = min(reversed(list(best)), key=lambda name: best[name])  # of equals, the last is kept last
