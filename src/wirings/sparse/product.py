@@ -58,6 +58,8 @@ class _Product(torch.autograd.Function):
         need_x, need_values, need_bias = ctx.needs_input_grad[:3]
         x, values = ctx.saved_tensors
         grad = grad.contiguous() if grad.dim() < 4 else grad
+        if need_values:
+            ctx.layer.hear(x, grad)
         with _exactly(x.device.type):
             found = _backward(ctx.layer, ctx.index, ctx.whole, values, x, grad, (need_x, need_values, need_bias))
         return (*found, None)
@@ -75,8 +77,6 @@ def refuse_second_derivative(kind: str) -> None:
 def _backward(
     layer: SparseLayer, index: Any, whole: Any, values: Tensor, x: Tensor, grad: Tensor, need: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    if need[1]:
-        layer.hear(x, grad)
     if whole is index:
         gx, found, gb = layer._gradients(index, values, x, grad, (need[0], need[2]))
         return gx, found if need[1] else None, gb
@@ -121,6 +121,8 @@ def _gradients_op(
     owner = _layers[layer]
     used = values if owner.used is None else values[owner.used]
     grad = grad.contiguous() if grad.dim() < 4 else grad
+    if owner.listening:
+        owner.hear(x.clone(), grad.clone())  # generated code writes to its buffers again when we are done with them
     gx, gv, gb = _backward(owner, owner.forward_index, owner.index, used, x, grad, (need_x, True, need_bias))
     nothing = x.new_empty(0)
     assert gv is not None
