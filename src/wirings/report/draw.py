@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-SIZES = {"wide": (680.0, 390.0), "half": (430.0, 300.0), "small": (300.0, 215.0), "tile": (140.0, 140.0)}
+SIZES = {"wide": (680.0, 390.0), "half": (380.0, 280.0), "small": (300.0, 215.0), "tile": (140.0, 140.0)}
 """Width and height of panels, in points, which are CSS pixels on the page."""
 
 NARROW = (350.0, 330.0)
@@ -270,9 +270,7 @@ def _name_ends(axes: Axes, panel: Panel) -> None:
         return
     named = [s for s in panel.series if s.label and s.style in ("line", "points", "level") and not s.quiet]
     beside = [s for s in named if s.style == "line" or (s.style == "level" and not s.across)]
-    for series in named:
-        if series.style == "points":
-            _name_point(axes, series)
+    _name_points(axes, [s for s in named if s.style == "points"])
     if not beside:
         return
     box = axes.get_window_extent()
@@ -303,12 +301,60 @@ def _name_ends(axes: Axes, panel: Panel) -> None:
         )
 
 
-def _name_point(axes: Axes, series: Series) -> None:
-    left = axes.transAxes.inverted().transform(axes.transData.transform((series.x[0], series.y[0])))[0] < 0.6
-    axes.annotate(
-        series.label, xy=(series.x[0], series.y[0]), xytext=(7 if left else -7, 0), textcoords="offset points",
-        color=hue(look_of(series.method)[0]), ha="left" if left else "right", va="center", fontsize=10.5,
-    )  # fmt: skip
+_PLACES = (
+    (8, 0, "left"),
+    (-8, 0, "right"),
+    (0, 12, "center"),
+    (0, -12, "center"),
+    (5, 11, "left"),
+    (5, -11, "left"),
+    (5, 11, "right"),
+    (5, -11, "right"),
+)
+"""Where a point's name may stand: right and up of the point, in points, and which side of the text that ties."""
+
+
+def _name_points(axes: Axes, named: Sequence[Series]) -> None:
+    """Each point's name at the first place beside it that is free; right of it for want of one."""
+    frame = axes.get_window_extent()
+    marks = [axes.transData.transform((s.x[0], s.y[0])) for s in named]
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
+    for series, (x, y) in zip(named, marks, strict=True):
+        wide, high = 6.3 * len(series.label), 12.0
+        boxes = [_box(x + dx, y + dy, wide, high, side) for dx, dy, side in _PLACES]
+        free = [
+            i
+            for i, box in enumerate(boxes)
+            if frame.x0 <= box[0] and box[2] <= frame.x1 + 6 and not any(_touch(box, other) for other in taken)
+        ]
+        chosen = free[0] if free else 0
+        taken.append(boxes[chosen])
+        dx, dy, side = _PLACES[chosen]
+        axes.annotate(
+            series.label,
+            xy=(series.x[0], series.y[0]),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            color=hue(look_of(series.method)[0]),
+            ha=side,
+            va="center",
+            fontsize=10.5,
+            bbox={"facecolor": PAPER[0], "linewidth": 0, "pad": 0.6},
+            zorder=1.5,
+        )
+
+
+Box = tuple[float, float, float, float]
+
+
+def _box(x: float, y: float, wide: float, high: float, side: str) -> Box:
+    """Left, bottom, right and top of a text that is tied to a point by its side."""
+    left = x - {"left": 0.0, "right": wide, "center": wide / 2}[side]
+    return left, y - high / 2, left + wide, y + high / 2
+
+
+def _touch(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _spread_out(heights: Sequence[float], gap: float) -> list[float]:

@@ -135,7 +135,7 @@ class Figure:
             raise ValueError(f"`panels` of the figure `{self.name}` must have at least one.")
 
     def data(self) -> Iterator[dict[str, object]]:
-        """What is drawn, as numbers: a row a point with its panel, series and runs; of pictures, a row a filled pixel."""
+        """What is drawn, as numbers: a row a point, with panel, series and runs; of pictures, a row a filled pixel."""
         for panel in self.panels:
             for series in panel.series:
                 for i in range(max(len(series.y), len(series.x) - (series.style == "steps"))):

@@ -173,7 +173,7 @@ def difference_figure(
 
 
 def _forest(cell: Cell, spread: Spread, place: float) -> list[Series]:
-    """Single seeds, and their mean with its interval, on one line."""
+    """Single seeds, and below them their mean with its interval."""
     span = spread.interval or Span(spread.mean, spread.mean)
     name = words.method(cell.method)
     return [
@@ -194,7 +194,7 @@ def _forest(cell: Cell, spread: Spread, place: float) -> list[Series]:
             style="points",
             quiet=True,
             x=spread.values,
-            y=(place,) * spread.n,
+            y=(place - 0.2,) * spread.n,
             runs=tuple((name,) for name in cell.ids) if spread.n == cell.n else (),
         ),
     ]
