@@ -129,18 +129,18 @@ def rows() -> dict[str, tuple[Method, Counts | None]]:
         "dnw, frozen half-way": (DNW(density=0.25, freeze_at=0.5), spread),
         "gradual, recomputed": (replace(gradual, sticky=False), held(uniform, 0.25, unstructured, since=3)),
         "gradual, over the network": (
-            replace(gradual, scope="network"),
+            replace(gradual, scope="global"),
             lambda step, shapes: round(0.25 * numel(shapes)) if step >= 3 else numel(shapes),
         ),
         "one-time": (one_time(0.25, 0.5), held(uniform, 0.25, unstructured, since=6)),
         "top-kast, remembering": (TopKAST(density=0.25, backward=0.6, when=SOON, remember=True), spread),
         "edge-popup, over the network": (
-            replace(popup, scope="network", decay=1e-3),
+            replace(popup, scope="global", decay=1e-3),
             lambda step, shapes: round(0.25 * numel(shapes)),
         ),
-        "edge-popup, falling": (replace(popup, scope="network", sparser_until=0.5), falling),
+        "edge-popup, falling": (replace(popup, scope="global", sparser_until=0.5), falling),
         "granet, within weights": (
-            GraNet(density=Cubic(initial=0.5, final=0.2, until=8), when=SOON, budget=uniform, scope="weight"),
+            GraNet(density=Cubic(initial=0.5, final=0.2, until=8), when=SOON, budget=uniform, scope="local"),
             granet_total,
         ),
         "mest, soft": (MEST(density=0.2, mutation=1.0, halve_at=6, stop_at=9, when=SOON, soft=True), soft_total),

@@ -35,8 +35,8 @@ def test_a_global_ranking_lets_layers_differ() -> None:
 
 
 def test_a_ranking_by_layer_gives_each_its_share() -> None:
-    assert kept(magnitude(WEIGHTS, 0.5, scope="layer")) == {"a": [0, 3, 4], "b": [0]}
-    counts = magnitude(WEIGHTS, 0.5, scope="layer", budget=Uniform(dense=("b",))).counts
+    assert kept(magnitude(WEIGHTS, 0.5, scope="local")) == {"a": [0, 3, 4], "b": [0]}
+    counts = magnitude(WEIGHTS, 0.5, scope="local", budget=Uniform(dense=("b",))).counts
     assert counts == {"a": 3, "b": 2}
 
 
@@ -56,7 +56,7 @@ def test_counts_are_exact_and_the_model_is_left_alone(density: float) -> None:
     net = model()
     before = {name: t.clone() for name, t in net.state_dict().items()}
     state = torch.get_rng_state()
-    for wiring in (magnitude(net, density), magnitude(net, density, scope="layer", budget=erk), lamp(net, density)):
+    for wiring in (magnitude(net, density), magnitude(net, density, scope="local", budget=erk), lamp(net, density)):
         assert list(wiring) == ["0.weight", "3.weight", "4.weight"]
         assert wiring.nnz == round(density * wiring.numel)
     assert all(torch.equal(before[name], t) for name, t in net.state_dict().items())
@@ -82,7 +82,7 @@ def test_channels_last_weights_are_ranked_alike() -> None:
 
 def test_a_form_is_kept_by_layer() -> None:
     weight = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
-    wiring = magnitude({"w": weight}, 0.5, scope="layer", form=NM(2, 4))
+    wiring = magnitude({"w": weight}, 0.5, scope="local", form=NM(2, 4))
     assert NM(2, 4).holds(wiring["w"])
     assert wiring.density == 0.5
 
@@ -105,11 +105,11 @@ def test_a_method_can_begin_with_either() -> None:
 
 
 def test_contradictions_are_refused_in_words() -> None:
-    with pytest.raises(ValueError, match=r"`scope` of `Magnitude` must be 'global' or 'layer'. Got 'local'"):
-        magnitude(WEIGHTS, 0.5, scope="local")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"`budget` of `Magnitude` needs scope='layer'"):
+    with pytest.raises(ValueError, match=r"`scope` of `Magnitude` must be 'global' or 'local'. Got 'row'"):
+        magnitude(WEIGHTS, 0.5, scope="row")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"`budget` of `Magnitude` needs scope='local'"):
         magnitude(WEIGHTS, 0.5, budget=erk)
-    with pytest.raises(ValueError, match=r"`form` of `Magnitude` needs scope='layer'"):
+    with pytest.raises(ValueError, match=r"`form` of `Magnitude` needs scope='local'"):
         Magnitude(0.5, form=NM(2, 4))
     with pytest.raises(ValueError, match=r"cannot rank NaN"):
         magnitude({"a": torch.tensor([1.0, math.nan])}, 0.5)

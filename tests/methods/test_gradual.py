@@ -45,7 +45,7 @@ def test_recomputed_a_masked_weight_comes_back_once_others_have_shrunk() -> None
 def test_each_weight_has_its_own_threshold_unless_the_network_ranks() -> None:
     sites = {"a": FakeSite([[9.0, 8.0, 7.0, 6.0]]), "b": FakeSite([[1.0, 2.0, 3.0, 6.5]])}
     apart = GradualMagnitude(density=Constant(0.5)).update(sites, 100, RNG)
-    together = GradualMagnitude(density=Constant(0.5), scope="network").update(sites, 100, RNG)
+    together = GradualMagnitude(density=Constant(0.5), scope="global").update(sites, 100, RNG)
     assert {n: s.forward.nnz for n, s in apart.items()} == {"a": 2, "b": 2}
     assert {n: s.forward.mask.int().tolist() for n, s in together.items()} == {"a": [[1, 1, 1, 0]], "b": [[0, 0, 0, 1]]}
 
@@ -75,5 +75,5 @@ def test_a_density_outside_0_and_1_is_refused_before_training(density: float) ->
 
 
 def test_the_network_ranks_single_connections_only() -> None:
-    with pytest.raises(ValueError, match=r"must be Unstructured\(\) with scope=\"network\". Got NM\(n=2, m=4\)"):
-        GradualMagnitude(form=NM(2, 4), scope="network")
+    with pytest.raises(ValueError, match=r"must be Unstructured\(\) with scope=\"global\". Got NM\(n=2, m=4\)"):
+        GradualMagnitude(form=NM(2, 4), scope="global")

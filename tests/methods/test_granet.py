@@ -29,7 +29,7 @@ def test_it_prunes_over_the_network_then_exchanges_within_each_weight() -> None:
     share=st.floats(0, 1),
     final=st.floats(0.05, 0.4),
     seed=st.integers(0, 3),
-    scope=st.sampled_from(["network", "weight"]),
+    scope=st.sampled_from(["global", "local"]),
 )
 @settings(max_examples=40, deadline=None)
 def test_the_total_follows_the_schedule_exactly(share: float, final: float, seed: int, scope: str) -> None:

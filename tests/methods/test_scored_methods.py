@@ -88,7 +88,7 @@ def test_gem_miners_scores_begin_uniform_and_stay_in_the_unit_interval() -> None
 
 def test_over_the_network_the_larger_scores_win_wherever_they_are() -> None:
     sites = {"a": FakeSite([[0.9, 0.8, 0.7]]), "b": FakeSite([[0.1, 0.2, 0.85]])}
-    supports = EdgePopup(density=0.5, scope="network").start(sites, generator())
+    supports = EdgePopup(density=0.5, scope="global").start(sites, generator())
     assert {name: shown(support) for name, support in supports.items()} == {"a": [1, 1, 0], "b": [0, 0, 1]}
 
 
@@ -157,5 +157,5 @@ def test_a_settled_supermask_is_the_likelier_half() -> None:
 
 
 def test_the_network_ranks_single_scores_only() -> None:
-    with pytest.raises(ValueError, match=r"`form` of `EdgePopup` must be Unstructured\(\) with scope=\"network\""):
-        EdgePopup(scope="network", form=Block(2, 2))
+    with pytest.raises(ValueError, match=r"`form` of `EdgePopup` must be Unstructured\(\) with scope=\"global\""):
+        EdgePopup(scope="global", form=Block(2, 2))

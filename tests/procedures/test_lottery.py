@@ -35,13 +35,13 @@ def test_twenty_percent_a_round_gives_the_papers_densities() -> None:
 
 
 def test_the_output_layer_goes_at_half_rate() -> None:
-    counts = Pruning(scope="layer").counts(SHAPES, level=1)
+    counts = Pruning(scope="local").counts(SHAPES, level=1)
     assert counts == {"fc1.weight": 188_160, "fc2.weight": 24_000, "fc3.weight": 900}
-    convolutional = Pruning(scope="layer", rates={"fc1": 0.1}, last=1.0).counts(SHAPES, level=2)
+    convolutional = Pruning(scope="local", rates={"fc1": 0.1}, last=1.0).counts(SHAPES, level=2)
     assert convolutional == {"fc1.weight": round(235_200 * 0.81), "fc2.weight": 19_200, "fc3.weight": 640}
 
 
-@given(density=st.floats(0.005, 0.95), rounds=st.integers(1, 20), scope=st.sampled_from(["global", "layer"]))
+@given(density=st.floats(0.005, 0.95), rounds=st.integers(1, 20), scope=st.sampled_from(["global", "local"]))
 def test_so_many_rounds_hit_the_density_exactly(density: float, rounds: int, scope: str) -> None:
     pruning = Pruning.reaching(density, rounds, SHAPES, scope=scope)
     assert sum(pruning.counts(SHAPES, rounds).values()) == round(density * 266_200)
@@ -49,9 +49,9 @@ def test_so_many_rounds_hit_the_density_exactly(density: float, rounds: int, sco
 
 def test_a_density_out_of_reach_is_refused() -> None:
     with pytest.raises(ValueError, match=r"is out of reach of `Pruning`: its fixed rates and `last` leave more."):
-        Pruning.reaching(0.01, 2, SHAPES, scope="layer", rates={"fc1": 0.1})
+        Pruning.reaching(0.01, 2, SHAPES, scope="local", rates={"fc1": 0.1})
     with pytest.raises(ValueError, match="needs the `shapes` of the weights"):
-        Pruning.reaching(0.01, 2, scope="layer")
+        Pruning.reaching(0.01, 2, scope="local")
 
 
 def test_global_pruning_takes_the_smallest_wherever_they_are() -> None:
@@ -64,10 +64,10 @@ def test_global_pruning_takes_the_smallest_wherever_they_are() -> None:
 def test_layer_pruning_takes_the_smallest_of_each() -> None:
     weights = {"a": torch.tensor([[0.1, -5.0, 0.2, 3.0]]), "b": torch.tensor([[1.0, 0.05]])}
     wiring = Wiring({name: Topology.full(w.shape) for name, w in weights.items()})
-    pruned = Pruning(rate=0.5, scope="layer", last=1.0)(weights, wiring, 1)
+    pruned = Pruning(rate=0.5, scope="local", last=1.0)(weights, wiring, 1)
     assert {name: t.index.tolist() for name, t in pruned.items()} == {"a": [1, 3], "b": [0]}
     assert {
-        name: t.index.tolist() for name, t in Pruning(rate=0.5, scope="layer", last=0)(weights, wiring, 1).items()
+        name: t.index.tolist() for name, t in Pruning(rate=0.5, scope="local", last=0)(weights, wiring, 1).items()
     } == {
         "a": [1, 3],
         "b": [0, 1],
@@ -79,8 +79,8 @@ def test_layer_pruning_takes_the_smallest_of_each() -> None:
     [
         ({"rate": 1.0}, "`rate` of `Pruning` must be in (0, 1). Got 1.0."),
         ({"rate": float("nan")}, "`rate` of `Pruning` must be in (0, 1). Got nan."),
-        ({"scope": "local"}, "`scope` of `Pruning` must be one of global, layer. Got 'local'."),
-        ({"rates": {"fc1": 0.1}}, "`rates` of `Pruning` needs `scope` 'layer'"),
+        ({"scope": "row"}, "`scope` of `Pruning` must be one of global, local. Got 'row'."),
+        ({"rates": {"fc1": 0.1}}, "`rates` of `Pruning` needs `scope` 'local'"),
     ],
 )
 def test_impossible_prunings_are_refused(settings, sentence) -> None:

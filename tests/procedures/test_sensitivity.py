@@ -52,7 +52,7 @@ def test_layer_by_layer_each_loses_its_share() -> None:
         left.append([layer.weight.flatten().tolist() for layer in model])
         return survivors(model)
 
-    sensitivity(four(MODEL), score, further=Further(fractions=(0.0, 0.5), scope="layer"))
+    sensitivity(four(MODEL), score, further=Further(fractions=(0.0, 0.5), scope="local"))
     assert left[1] == [[0.0, 0.0, 3.0, 0.0, 10.0], [0.0, 0.0, 30.0, 40.0]]
 
 
@@ -140,7 +140,7 @@ def test_a_finished_run_is_taken_apart(tmp_path, recalibrate) -> None:
     "settings, sentence",
     [
         ({"order": "size"}, "`order` of `Further` must be one of random, magnitude. Got 'size'."),
-        ({"scope": "net"}, "`scope` of `Further` must be one of global, layer. Got 'net'."),
+        ({"scope": "net"}, "`scope` of `Further` must be one of global, local. Got 'net'."),
         ({"fractions": (0.1, 0.2)}, "`fractions` of `Further` must ascend from 0. Got (0.1, 0.2)."),
         ({"fractions": (0.0, 1.5)}, "`fractions` of `Further` must be in [0, 1]. Got 1.5."),
         ({"repeats": 0}, "`repeats` of `Further` must be an integer of at least 1. Got 0."),

@@ -19,7 +19,7 @@ from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
 from wirings.makers.prunable import prunable
 
-Scope = Literal["global", "layer"]
+Scope = Literal["global", "local"]
 """Whether connections are ranked over the whole network, or within each weight."""
 
 
@@ -42,9 +42,9 @@ def magnitude(
     Args:
         weights: a model (its :func:`prunable` weights), or weight name -> tensor. Nothing is written to them.
         density: of all these weights together, in (0, 1].
-        scope: ``"global"`` ranks all weights together; ``"layer"`` gives each weight its share of ``budget``.
-        budget: how connections are shared out over the weights where ``scope="layer"``.
-        form: what each topology must look like; any but unstructured needs ``scope="layer"``.
+        scope: ``"global"`` ranks all weights together; ``"local"`` gives each weight its share of ``budget``.
+        budget: how connections are shared out over the weights where ``scope="local"``.
+        form: what each topology must look like; any but unstructured needs ``scope="local"``.
         except_: patterns of weights that are left out (they stay dense).
 
     Raises:
@@ -75,9 +75,9 @@ class Magnitude:
 
     Args:
         density: of the prunable weights together, in (0, 1].
-        scope: ``"global"`` ranks all weights together; ``"layer"`` gives each weight its share of ``budget``.
-        budget: how connections are shared out where ``scope="layer"``.
-        form: what each topology must look like; any but unstructured needs ``scope="layer"``.
+        scope: ``"global"`` ranks all weights together; ``"local"`` gives each weight its share of ``budget``.
+        budget: how connections are shared out where ``scope="local"``.
+        form: what each topology must look like; any but unstructured needs ``scope="local"``.
     """
 
     density: float
@@ -89,11 +89,11 @@ class Magnitude:
     def __post_init__(self) -> None:
         check_density(self.density, "Magnitude")
         if self.scope not in get_args(Scope):
-            raise ValueError(f"`scope` of `Magnitude` must be 'global' or 'layer'. Got {self.scope!r}.")
+            raise ValueError(f"`scope` of `Magnitude` must be 'global' or 'local'. Got {self.scope!r}.")
         if self.scope == "global" and self.budget != uniform:
-            raise ValueError(f"`budget` of `Magnitude` needs scope='layer'. Got {self.budget!r} with scope='global'.")
+            raise ValueError(f"`budget` of `Magnitude` needs scope='local'. Got {self.budget!r} with scope='global'.")
         if self.scope == "global" and not isinstance(self.form, Unstructured):
-            raise ValueError(f"`form` of `Magnitude` needs scope='layer'. Got {self.form!r} with scope='global'.")
+            raise ValueError(f"`form` of `Magnitude` needs scope='local'. Got {self.form!r} with scope='global'.")
 
     def of_weights(self, weights: Mapping[str, Tensor], rng: Generator) -> Wiring:
         """The wiring of the largest of these; nothing is drawn."""

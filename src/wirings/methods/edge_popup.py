@@ -44,7 +44,7 @@ class EdgePopup(Method):
 
     density: float = 0.5
     budget: AnyBudget = uniform
-    scope: Literal["weight", "network"] = "weight"
+    scope: Literal["local", "global"] = "local"
     sparser_until: Duration | None = duration(default=None)
     decay: float = 0.0
     kind: Literal["edge-popup"] = field(default="edge-popup", repr=False)
@@ -56,8 +56,8 @@ class EdgePopup(Method):
         check_density(self.density, "EdgePopup")
         check_duration("sparser_until", self, optional=True)
         in_range("decay", self, 0, 1)
-        if self.scope == "network" and not isinstance(self.form, Unstructured):
-            raise ValueError(f'`form` of `EdgePopup` must be Unstructured() with scope="network". Got {self.form!r}.')
+        if self.scope == "global" and not isinstance(self.form, Unstructured):
+            raise ValueError(f'`form` of `EdgePopup` must be Unstructured() with scope="global". Got {self.form!r}.')
 
     def rule(self) -> Rule:
         return Scored(decay=self.decay)
@@ -74,7 +74,7 @@ class EdgePopup(Method):
             density = Exponential(initial=1.0, final=self.density, until=self.sparser_until)(step)
         whole = Wiring({name: everywhere(site) for name, site in sites.items()})
         strength = {name: magnitude(site.weight(on=whole[name])) for name, site in sites.items()}
-        if self.scope == "network":
+        if self.scope == "global":
             used = top_global(strength, round(density * whole.numel), whole)
             return {name: Support(used[name], whole[name]) for name in sites}
         counts = {n: self.form.settle(k, shapes[n]) for n, k in self.budget(shapes, density).items()}

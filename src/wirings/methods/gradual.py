@@ -43,7 +43,7 @@ class GradualMagnitude(Method):
     density: AnySchedule = Cubic(final=0.1, begin=0.1, until=0.75)
     when: When = Every(100)
     budget: AnyBudget = uniform
-    scope: Literal["weight", "network"] = "weight"
+    scope: Literal["local", "global"] = "local"
     sticky: bool = True
     kind: Literal["gradual"] = field(default="gradual", repr=False)
 
@@ -52,9 +52,9 @@ class GradualMagnitude(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_schedule("density", self, 0, 1, open_low=True)
-        if self.scope == "network" and not isinstance(self.form, Unstructured):
+        if self.scope == "global" and not isinstance(self.form, Unstructured):
             raise ValueError(
-                f'`form` of `GradualMagnitude` must be Unstructured() with scope="network". Got {self.form!r}.'
+                f'`form` of `GradualMagnitude` must be Unstructured() with scope="global". Got {self.form!r}.'
             )
 
     def start(self, sites: Sites, rng: Generator) -> Supports:
@@ -78,17 +78,17 @@ class GradualMagnitude(Method):
         }
 
     def _counts(self, strength: Mapping[str, Tensor], pools: Wiring, density: float) -> dict[str, int]:
-        if self.scope == "network":
+        if self.scope == "global":
             return top_global(strength, min(round(density * pools.numel), pools.nnz), pools).counts
         return {n: self.form.settle(k, pools[n].shape) for n, k in self.budget(pools.shapes, density).items()}
 
 
 def one_time(
-    density: float, at: Duration, *, budget: AnyBudget = uniform, scope: Literal["weight", "network"] = "weight"
+    density: float, at: Duration, *, budget: AnyBudget = uniform, scope: Literal["local", "global"] = "local"
 ) -> GradualMagnitude:
     """Prune once, at step ``at`` (steps or a share of the run), and train on: one-time pruning of Alford et al. 2019.
 
-    Their Caffe networks have one threshold for all weights, biases too: ``scope="network"``, here without biases.
+    Their Caffe networks have one threshold for all weights, biases too: ``scope="global"``, here without biases.
     """
     return GradualMagnitude(density=Constant(density), when=Every(1, begin=at, until=at), budget=budget, scope=scope)
 

@@ -45,7 +45,7 @@ class GraNet(Method):
     when: When = Every(1 / 64)
     fraction: AnySchedule = Cosine(0.5, final=0.005)
     budget: AnyBudget = erk
-    scope: Literal["network", "weight"] = "network"
+    scope: Literal["global", "local"] = "global"
     kind: Literal["granet"] = field(default="granet", repr=False)
 
     forms: ClassVar[tuple[type, ...]] = (Unstructured,)
@@ -70,7 +70,7 @@ class GraNet(Method):
 
     def _counts(self, sites: Sites, density: float) -> dict[str, int]:
         check_density(density, "GraNet")
-        if self.scope == "weight":
+        if self.scope == "local":
             return dict(self.budget(shapes_of(sites), density))
         now = Wiring({name: site.support.forward for name, site in sites.items()})
         strength = {name: magnitude(site.weight(on=now[name])) for name, site in sites.items()}

@@ -45,13 +45,13 @@ class Pruning:
 
     Args:
         rate: share of the remaining connections that goes in a round; 0.2 in Frankle & Carbin 2019.
-        scope: ``"global"``: the smallest of the whole network; ``"layer"``: of each weight, at a rate of its own.
-        rates: name pattern -> rate, for single weights under ``"layer"`` (``{"conv*": 0.1}``); the first that fits.
-        last: factor on the rate of the last weight under ``"layer"``; the paper's 0.5.
+        scope: ``"global"``: the smallest of the whole network; ``"local"``: of each weight, at a rate of its own.
+        rates: name pattern -> rate, for single weights under ``"local"`` (``{"conv*": 0.1}``); the first that fits.
+        last: factor on the rate of the last weight under ``"local"``; the paper's 0.5.
     """
 
     rate: float = 0.2
-    scope: Literal["global", "layer"] = "global"
+    scope: Literal["global", "local"] = "global"
     rates: Mapping[str, float] = field(default_factory=dict)
     last: float = 0.5
 
@@ -60,10 +60,10 @@ class Pruning:
         in_range("last", self, 0, 1)
         for rate in self.rates.values():
             in_range("rates", self, 0, 1, open_high=True, of=rate)
-        if self.scope not in ("global", "layer"):
-            raise ValueError(f"`scope` of `Pruning` must be one of global, layer. Got {self.scope!r}.")
+        if self.scope not in ("global", "local"):
+            raise ValueError(f"`scope` of `Pruning` must be one of global, local. Got {self.scope!r}.")
         if self.scope == "global" and self.rates:
-            raise ValueError("`rates` of `Pruning` needs `scope` 'layer': a global pruning has one rate.")
+            raise ValueError("`rates` of `Pruning` needs `scope` 'local': a global pruning has one rate.")
 
     @classmethod
     def reaching(cls, density: float, rounds: int, shapes: Shapes | None = None, **settings: object) -> Pruning:

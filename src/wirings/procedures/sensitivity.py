@@ -34,20 +34,20 @@ class Further:
 
     Args:
         order: ``"random"``, or ``"magnitude"``: the smallest first.
-        scope: ``"global"``: over all weights together; ``"layer"``: the same share of each.
+        scope: ``"global"``: over all weights together; ``"local"``: the same share of each.
         fractions: of the connections, ascending, in [0, 1]; the first must be 0.
         repeats: random draws. Neutral: 10 for ``"random"``; by magnitude there is one order only.
         seed: of the draws.
     """
 
     order: Literal["random", "magnitude"] = "magnitude"
-    scope: Literal["global", "layer"] = "global"
+    scope: Literal["global", "local"] = "global"
     fractions: tuple[float, ...] = FRACTIONS
     repeats: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (("order", ("random", "magnitude")), ("scope", ("global", "layer"))):
+        for name, known in (("order", ("random", "magnitude")), ("scope", ("global", "local"))):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"`{name}` of `Further` must be one of {', '.join(known)}. Got {getattr(self, name)!r}."
