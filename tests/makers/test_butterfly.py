@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from wirings.analysis.paths import path_counts
 from wirings.makers.butterfly import FlatButterfly, butterfly, flat_butterfly
-from wirings.makers.radix import path_counts, radix_net
+from wirings.makers.radix import radix_net
 
 
 @pytest.mark.parametrize("n", [2, 8, 64])

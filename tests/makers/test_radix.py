@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wirings.analysis.paths import path_counts
 from wirings.core.topology import Topology
 from wirings.makers.radix import (
     density,
     in_degrees,
     mixed_radix,
     out_degrees,
-    path_counts,
     paths,
     permuted,
     radix_net,

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from wirings.analysis.paths import path_counts
 from wirings.core.settings import from_plain, to_plain
-from wirings.makers.radix import path_counts
 from wirings.makers.radix_fit import RadixNet, radix_net_for
 
 LENET = {"fc1.weight": (300, 784), "fc2.weight": (100, 300), "fc3.weight": (10, 100)}

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -98,21 +97,6 @@ def out_degrees(systems: Systems, widths: Sequence[int], *, degrees: Sequence[in
     """Connections that leave each unit, by layer: ``N_i * D_i``, times the share of copies kept."""
     checked(systems, widths, degrees)
     return _degrees_of(systems, widths, degrees, entering=False)
-
-
-def path_counts(topologies: Sequence[Topology]) -> np.ndarray:
-    """Paths between every output and every input of layers in a row, shape (out, in), as exact Python integers.
-
-    For convolutions the kernel counts: every element of it is a way from channel to channel.
-    """
-    product: np.ndarray | None = None
-    for topology in topologies:
-        rows, columns = topology.shape[0], topology.shape[1]
-        counts = topology.mask.reshape(rows, columns, -1).sum(-1).numpy().astype(object)
-        product = counts if product is None else counts @ product
-    if product is None:
-        raise ValueError("`topologies` of `path_counts` must hold at least one layer. Got none.")
-    return product
 
 
 def trimmed(topologies: Sequence[Topology], sizes: Sequence[int]) -> list[Topology]:
