@@ -5,6 +5,7 @@ from wirings.sparse.conv1d import SparseConv1D
 from wirings.sparse.convert import stays_dense, to_dense, to_sparse
 from wirings.sparse.layer import SparseLayer, sparse_weights
 from wirings.sparse.linear import SparseLinear
+from wirings.sparse.planes import keep_planes
 from wirings.sparse.sequential import SparseSequential
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "SparseLayer",
     "SparseLinear",
     "SparseSequential",
+    "keep_planes",
     "sparse_weights",
     "stays_dense",
     "to_dense",

@@ -12,6 +12,7 @@ from wirings.core.topology import Topology
 from wirings.kernels.conv import ConvIndex, conv_backward, conv_forward
 from wirings.kernels.index import SparseIndex
 from wirings.sparse.layer import SparseLayer
+from wirings.sparse.planes import PlaneImages, convolved
 from wirings.sparse.values import density_of, drawn, values_of
 
 
@@ -106,10 +107,14 @@ class SparseConv2d(SparseLayer):
         return layer.train(self.training)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._is_dense():
+        dense = self._is_dense()
+        if not dense and (images := convolved(self, x)) is not None:
+            return images  # type: ignore[return-value]  # a tensor to whoever asks, inside `keep_planes`
+        x = x.tensor() if isinstance(x, PlaneImages) else x
+        if dense:
             return F.conv2d(x, self.values.view(self.weight_shape), self.bias, **self._geometry)
-        images = x if x.dim() == 4 else x.unsqueeze(0)
-        y = self._product(images.contiguous(memory_format=_format(images)))
+        batch = x if x.dim() == 4 else x.unsqueeze(0)
+        y = self._product(batch.contiguous(memory_format=_format(batch)))
         return y if x.dim() == 4 else y.squeeze(0)
 
     def extra_repr(self) -> str:

@@ -1,0 +1,424 @@
+"""Convolutional networks whose activations stay in planes: any module's own `forward`, converted only at its borders.
+
+Between sparse convolutions, batch norms, ReLUs and additions, packing images into the kernels' layout and out of it
+again costs as much as the sparse products themselves. Inside a module told to :func:`keep_planes`, sparse convolutions
+hand on :class:`PlaneImages`: to the operations above they are planes, to everything else they are the tensor.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wirings.kernels import native
+from wirings.kernels.conv import (
+    ConvIndex,
+    Planes,
+    conv_planes_backward,
+    conv_planes_forward,
+    from_planes,
+    to_planes,
+)
+from wirings.kernels.norm import norm_backward, norm_forward
+from wirings.sparse.product import refuse_second_derivative
+
+if TYPE_CHECKING:
+    from wirings.sparse.conv import SparseConv2d
+
+_region = threading.local()
+
+
+def keep_planes(model: nn.Module) -> nn.Module:
+    """Let activations inside a module stay in planes from sparse convolution to sparse convolution; returns the module.
+
+    What goes in and what comes out are tensors as ever, and the numbers are the same. Batch norm, the addition of a
+    shortcut and ReLU run in one pass. Where planes cannot be (another device, autocast, torch.compile) nothing changes.
+    Forward hooks on modules inside see :class:`PlaneImages`, which behave as the tensor.
+
+    Example:
+        >>> model = keep_planes(to_sparse(resnet, wiring))
+    """
+    if any(hook is _leave for hook in model._forward_hooks.values()):
+        return model
+    model.register_forward_pre_hook(_enter)
+    model.register_forward_hook(_leave, always_call=True)
+    return model
+
+
+def _enter(module: nn.Module, args: Any) -> None:
+    _region.depth = getattr(_region, "depth", 0) + 1
+
+
+def _leave(module: nn.Module, args: Any, output: Any) -> Any:
+    _region.depth -= 1
+    return output if _region.depth else _as_tensors(output)
+
+
+def convolved(layer: SparseConv2d, x: Tensor | PlaneImages) -> PlaneImages | None:
+    """The layer's result in planes, where it should and can be; else ``None``."""
+    if not getattr(_region, "depth", 0) or torch.compiler.is_compiling() or layer.used is not None:
+        return None
+    values = layer.values
+    fits = x.dim() == 4 and x.dtype == values.dtype and x.device.type == "cpu" and x.shape[0] > 0
+    if not (fits and values.dtype in (torch.float32, torch.float64) and native.available()):
+        return None
+    if torch.is_autocast_enabled("cpu"):
+        return None
+    index = layer.index
+    assert isinstance(index, ConvIndex)
+    images = x if isinstance(x, PlaneImages) else PlaneImages.of(x, halo=index.padding)
+    data = _Conv.apply(images.data, values, layer.bias, layer, index, images.batch, images.halo)  # type: ignore[no-untyped-call]
+    return PlaneImages(data, images.batch, _after(images.halo), last=images.last)
+
+
+def _after(halo: int) -> int:
+    """The border of a convolution's result: wide enough for 3 x 3 to come; more is made where more is needed."""
+    return min(halo, 1)
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """A batch norm that waits for what follows it: an addition, a ReLU."""
+
+    source: PlaneImages
+    weight: Tensor | None
+    bias: Tensor | None
+    running: tuple[Tensor, Tensor] | None
+    training: bool
+    momentum: float
+    eps: float
+    residual: PlaneImages | None = None
+    relu: bool = False
+    counted: list[bool] = field(default_factory=lambda: [False])  # running statistics move once, whoever asks first
+
+    def made(self) -> Tensor:
+        residual = None if self.residual is None else self.residual.with_halo(self.source.halo)
+        result: Tensor = _NormInPlanes.apply(self.source.data, self.weight, self.bias, residual, self)  # type: ignore[no-untyped-call]
+        return result
+
+
+class PlaneImages:
+    """A batch of images in planes, under autograd; whoever does not know planes sees the tensor.
+
+    Args:
+        data: the planes, ``(panel, channel, height + 2 halo, width + 2 halo, 16)``.
+        batch: samples.
+        halo: width of the zero border.
+        norm: instead of ``data``, a batch norm still to be made.
+        last: whether the tensor is to be in channels-last format.
+    """
+
+    _handled: ClassVar[dict[Any, Callable[..., Any]]] = {}
+
+    def __init__(
+        self, data: Tensor | None, batch: int, halo: int, *, norm: _Norm | None = None, last: bool = False
+    ) -> None:
+        self._data, self._norm, self._tensor = data, norm, None
+        self.batch, self.halo, self.last = batch, halo, last
+
+    _tensor: Tensor | None
+
+    @classmethod
+    def of(cls, x: Tensor, *, halo: int) -> PlaneImages:
+        """A tensor's images."""
+        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        return cls(_Pack.apply(x, halo), x.shape[0], halo, last=last)  # type: ignore[no-untyped-call]
+
+    @property
+    def data(self) -> Tensor:
+        """The planes; a waiting batch norm is made now."""
+        if self._data is None:
+            if self._norm is not None:
+                self._data, self._norm = self._norm.made(), None
+            else:
+                assert self._tensor is not None
+                self._data = _Pack.apply(self._tensor, self.halo)  # type: ignore[no-untyped-call]
+        assert self._data is not None
+        return self._data
+
+    def tensor(self) -> Tensor:
+        """The images as a plain tensor."""
+        if self._tensor is None:
+            self._tensor = _Unpack.apply(self.data, self.batch, self.halo, self.last)  # type: ignore[no-untyped-call]
+        assert self._tensor is not None
+        return self._tensor
+
+    def with_halo(self, halo: int) -> Tensor:
+        """The planes with a border of this width."""
+        d = halo - self.halo
+        return self.data if d == 0 else F.pad(self.data, (0, 0, d, d, d, d))
+
+    # ------------------------------------------------------------------ what a tensor is asked
+
+    @property
+    def shape(self) -> torch.Size:
+        planes = self
+        while planes._data is None and planes._norm is not None:
+            planes = planes._norm.source
+        if planes._data is None:
+            return planes.tensor().shape
+        _, channels, height, width, _ = planes._data.shape
+        return torch.Size((self.batch, channels, height - 2 * planes.halo, width - 2 * planes.halo))
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        return 4
+
+    @property
+    def ndim(self) -> int:
+        return 4
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.data.dtype if self._norm is None else self._norm.source.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.data.device if self._norm is None else self._norm.source.device
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if not name.endswith("_"):
+            return getattr(self.tensor(), name)
+
+        def in_place(*args: Any, **kwargs: Any) -> PlaneImages:
+            getattr(self.tensor(), name)(*_as_tensors(args), **_as_tensors(kwargs))
+            self._written()
+            return self
+
+        return in_place
+
+    def _written(self) -> None:
+        """Somebody wrote to the tensor: from here on it is the truth, and not the planes."""
+        self._data = self._norm = None
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, Tensor) and other.shape == self.shape and other.dtype == self.dtype:
+            other = PlaneImages.of(other, halo=self.halo)
+        if not isinstance(other, PlaneImages) or other.shape != self.shape:
+            return self.tensor() + _as_tensors(other)
+        for one, two in ((self, other), (other, self)):
+            if one._norm is not None and not one._norm.relu and one._norm.residual is None:
+                return one._waiting(replace(one._norm, residual=two))
+        return PlaneImages(self.data + other.with_halo(self.halo), self.batch, self.halo, last=self.last)
+
+    __radd__ = __add__
+
+    def __iadd__(self, other: Any) -> Any:
+        return self + other
+
+    def relu(self) -> PlaneImages:
+        if self._norm is not None and not self._norm.relu:
+            return self._waiting(replace(self._norm, relu=True))
+        return PlaneImages(torch.relu(self.data), self.batch, self.halo, last=self.last)
+
+    def _waiting(self, norm: _Norm) -> PlaneImages:
+        return PlaneImages(None, self.batch, norm.source.halo, norm=norm, last=self.last)
+
+    def _become(self, other: PlaneImages) -> PlaneImages:
+        self.__dict__.update(other.__dict__)
+        return self
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        known = cls._handled.get(func)
+        if known is not None:
+            done = known(*args, **(kwargs or {}))
+            if done is not NotImplemented:
+                return done
+        whole = (args, dict(kwargs or {}))
+        ours = [(image, image.tensor()._version) for image in _images_in(whole)]
+        plain_args, plain_kwargs = _as_tensors(whole)
+        result = func(*plain_args, **plain_kwargs)
+        for image, version in ours:
+            if image.tensor()._version != version:
+                image._written()
+        return result
+
+
+def _images_in(value: Any) -> list[PlaneImages]:
+    if isinstance(value, PlaneImages):
+        return [value]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [image for part in inside for image in _images_in(part)]
+
+
+def _relu(x: Any, inplace: bool = False) -> Any:
+    return x._become(x.relu()) if inplace else x.relu()
+
+
+def _add(a: Any, b: Any, *, alpha: float = 1) -> Any:
+    if alpha != 1:
+        return NotImplemented
+    return a + b if isinstance(a, PlaneImages) else b + a
+
+
+def _batch_norm(
+    x: Any,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    if not isinstance(x, PlaneImages):
+        return NotImplemented
+    given = [t for t in (running_mean, running_var, weight, bias) if t is not None]
+    if any(t.dtype != x.dtype for t in given) or torch.is_autocast_enabled("cpu"):
+        return NotImplemented
+    running = None if running_mean is None or running_var is None else (running_mean, running_var)
+    if not training and running is None:
+        return NotImplemented
+    _ = x.data  # made before it waits: a norm waits for one tensor only
+    norm = _Norm(x, weight, bias, running, training, momentum, eps)
+    return PlaneImages(None, x.batch, x.halo, norm=norm, last=x.last)
+
+
+PlaneImages._handled.update(
+    {F.relu: _relu, torch.relu: _relu, torch.add: _add, Tensor.add: _add, F.batch_norm: _batch_norm}
+)
+
+
+def _delegated(name: str) -> Callable[..., Any]:
+    def operator(self: PlaneImages, *others: Any) -> Any:
+        return getattr(self.tensor(), name)(*_as_tensors(others))
+
+    return operator
+
+
+for _name in (
+    "mul", "rmul", "sub", "rsub", "truediv", "rtruediv", "matmul", "rmatmul", "pow", "neg", "abs", "getitem", "len",
+    "iter", "lt", "le", "gt", "ge", "array", "bool", "float",
+):  # fmt: skip
+    setattr(PlaneImages, f"__{_name}__", _delegated(f"__{_name}__"))
+
+
+def _as_tensors(value: Any) -> Any:
+    """The same, with tensors in the place of planes."""
+    if isinstance(value, PlaneImages):
+        return value.tensor()
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_as_tensors, value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_as_tensors, value))
+    if isinstance(value, dict):
+        converted = {key: _as_tensors(v) for key, v in value.items()}
+        return converted if type(value) is dict else type(value)(**converted)
+    return value
+
+
+# ---------------------------------------------------------------------- under autograd
+
+
+class _Pack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, halo: int) -> Tensor:
+        planes = to_planes(x, halo=halo)
+        ctx.batch, ctx.halo = x.shape[0], halo
+        ctx.last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        return planes.data
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("SparseConv2d")
+        return from_planes(Planes(grad.contiguous(), ctx.batch, ctx.halo), channels_last=ctx.last), None
+
+
+class _Unpack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, batch: int, halo: int, last: bool) -> Tensor:
+        ctx.halo = halo
+        return from_planes(Planes(data, batch, halo), channels_last=last)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("SparseConv2d")
+        return to_planes(grad, halo=ctx.halo).data, None, None, None
+
+
+class _Conv(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        data: Tensor,
+        values: Tensor,
+        bias: Tensor | None,
+        layer: SparseConv2d,
+        index: ConvIndex,
+        batch: int,
+        halo: int,
+    ) -> Tensor:
+        ctx.save_for_backward(data, values)
+        ctx.layer, ctx.index, ctx.batch, ctx.halo = layer, index, batch, halo
+        return conv_planes_forward(index, values, Planes(data, batch, halo), bias=bias, halo=_after(halo)).data
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("SparseConv2d")
+        data, values = ctx.saved_tensors
+        need_x, need_values, need_bias = ctx.needs_input_grad[:3]
+        x, g = Planes(data, ctx.batch, ctx.halo), Planes(grad.contiguous(), ctx.batch, _after(ctx.halo))
+        if need_values and ctx.layer.listening:
+            ctx.layer.hear(from_planes(x), from_planes(g))
+        found = conv_planes_backward(ctx.index, values, x, g, need_x=need_x, need_bias=need_bias)
+        gx = None if found.x is None else found.x.data
+        return gx, found.values if need_values else None, found.bias, None, None, None, None
+
+
+class _NormInPlanes(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, data: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, norm: _Norm
+    ) -> Tensor:
+        batch, halo = norm.source.batch, norm.source.halo
+        x = Planes(data, batch, halo)
+        added = None if residual is None else Planes(residual.contiguous(), batch, halo)
+        known = None if norm.training else norm.running
+        mean, variance = (None, None) if known is None else known
+        made = norm_forward(
+            x, weight=weight, bias=bias, mean=mean, variance=variance, eps=norm.eps, residual=added, relu=norm.relu
+        )
+        if norm.training and norm.running is not None and not norm.counted[0]:
+            norm.counted[0] = True
+            _, _, height, width = x.shape
+            count = batch * height * width
+            norm.running[0].lerp_(made.mean, norm.momentum)
+            norm.running[1].lerp_(made.variance * (count / (count - 1)), norm.momentum)
+        ctx.save_for_backward(
+            data, weight, made.mean.clone(), made.variance.clone(), made.y.data if norm.relu else None
+        )
+        ctx.batch, ctx.halo, ctx.eps, ctx.constant = batch, halo, norm.eps, not norm.training
+        return made.y.data
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative("SparseConv2d")
+        data, weight, mean, variance, output = ctx.saved_tensors
+        need_residual = ctx.needs_input_grad[3]
+        found = norm_backward(
+            Planes(data, ctx.batch, ctx.halo),
+            Planes(grad.contiguous(), ctx.batch, ctx.halo),
+            mean,
+            variance,
+            weight=weight,
+            eps=ctx.eps,
+            output=None if output is None else Planes(output, ctx.batch, ctx.halo),
+            constant=ctx.constant,
+            residual=need_residual,
+        )
+        need_weight, need_bias = ctx.needs_input_grad[1:3]
+        residual = None if found.residual is None else found.residual.data
+        return found.x.data, found.weight if need_weight else None, found.bias if need_bias else None, residual, None

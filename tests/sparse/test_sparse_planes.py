@@ -1,0 +1,181 @@
+"""Activations that stay in planes: any `forward`, the same numbers."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import wirings as wr
+from wirings.methods import DNW, GraNet, Method, RigL
+from wirings.sparse import keep_planes, to_dense, to_sparse
+from wirings.sparse.planes import PlaneImages
+
+
+class Block(nn.Module):
+    def __init__(self, ins: int, outs: int, stride: int, *, pad: bool = False) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(ins, outs, 3, stride, 1, bias=False), nn.BatchNorm2d(outs)
+        self.conv2, self.bn2 = nn.Conv2d(outs, outs, 3, 1, 1, groups=2), nn.BatchNorm2d(outs, affine=False)
+        self.relu = nn.ReLU(inplace=True)
+        self.short = nn.Sequential(nn.Conv2d(ins, outs, 1, stride, bias=False), nn.BatchNorm2d(outs))
+        self.pad, self.stride, self.missing = pad, stride, outs - ins
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        y += (
+            F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing)) if self.pad else self.short(x)
+        )
+        return self.relu(y)
+
+
+class Odd(nn.Module):
+    """Everything that planes do not know, in the middle of what they do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.norm = nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 6, 5, padding=2), nn.BatchNorm2d(6)
+        self.leaky, self.drop = nn.LeakyReLU(0.1, inplace=True), nn.Dropout(0.0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        y = self.a(x)
+        self.leaky(y)  # in place, its result thrown away
+        z = self.b(y)
+        z.mul_(2)
+        n = self.norm(z)
+        m = n + y.size(1)  # used twice: its running statistics move once
+        w = torch.relu(n) - torch.sigmoid(m)
+        u = self.drop(torch.cat([w, self.a(w)], 1))[:, :6] * 0.5
+        return self.b(u), {"seen": self.a(z).mean((2, 3)), "flat": self.a(u).flatten(1), "kept": self.a(x)}
+
+
+def blocks(pad: bool = False) -> nn.Module:
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    return nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), Block(6, 8, 2, pad=pad), Block(8, 8, 1), *head)
+
+
+def wide_stem() -> nn.Module:
+    stem = nn.Conv2d(2, 6, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(6), nn.ReLU()
+    return nn.Sequential(*stem, nn.MaxPool2d(2), Block(6, 8, 1), nn.Conv2d(8, 3, 1))
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "residual": blocks,
+    "padded shortcut": lambda: blocks(pad=True),
+    "wide stem, images out": wide_stem,
+    "odd": lambda: nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), Odd()),
+}
+
+
+def pair(name: str) -> tuple[nn.Module, nn.Module]:
+    """A network in sparse storage, and its twin that keeps planes."""
+    torch.manual_seed(0)
+    dense = NETS[name]().double()
+    rng = torch.Generator().manual_seed(0)
+    full = {n: wr.Topology.full(tuple(p.shape)) for n, p in wr.prunable(dense).items()}
+    plain = to_sparse(dense, {n: t.sample(round(0.5 * t.numel), rng) for n, t in full.items()})
+    return plain, keep_planes(copy.deepcopy(plain))
+
+
+def flat(output: object) -> list[Tensor]:
+    if isinstance(output, Tensor):
+        return [output]
+    parts = output.values() if isinstance(output, dict) else output
+    return [t for part in parts for t in flat(part)]
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["plain", "channels last"])
+@pytest.mark.parametrize("batch", [3, 16, 19])
+@pytest.mark.parametrize("name", NETS)
+def test_planes_give_the_numbers_of_tensors(name: str, batch: int, last: bool) -> None:
+    plain, kept = pair(name)
+    for step in range(2):
+        x = torch.randn(batch, 2, 8, 8, dtype=torch.float64)
+        x = x.to(memory_format=torch.channels_last) if last else x
+        inputs = [x.clone().requires_grad_(step == 0) for _ in range(2)]
+        results = [flat(model(some)) for model, some in zip((plain, kept), inputs, strict=True)]
+        for theirs, ours in zip(*results, strict=True):
+            assert type(ours) is Tensor
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+        for result in results:
+            sum((t * torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view_as(t)).sum() for t in result).backward()
+        if step == 0:
+            torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-8, atol=1e-10)
+    for theirs, ours in zip(plain.parameters(), kept.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-8, atol=1e-10)
+    for theirs, ours in zip(plain.buffers(), kept.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():
+        for theirs, ours in zip(flat(plain.eval()(x)), flat(kept.eval()(x)), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_planes_are_really_kept_and_end_at_the_border() -> None:
+    _, kept = pair("residual")
+    seen: list[object] = []
+    kept[1].register_forward_hook(lambda _m, _i, out: seen.append(out))
+    kept[1].bn1.register_forward_hook(lambda _m, _i, out: seen.append(out))
+    x = torch.randn(4, 2, 8, 8, dtype=torch.float64)
+    assert type(kept(x)) is Tensor
+    assert [type(out) for out in seen] == [PlaneImages, PlaneImages]
+    assert seen[1].shape == seen[1].tensor().shape == (4, 8, 4, 4)
+    assert type(kept[0](x)) is Tensor  # outside of the region
+
+
+METHODS: dict[str, Method] = {
+    "rigl": RigL(begin=wr.ErdosRenyi(0.5), when=wr.Every(2, until=None), fraction=wr.Constant(0.3)),
+    "granet": GraNet(density=wr.Cubic(initial=0.6, final=0.3, until=8), when=wr.Every(2)),
+    "dnw": DNW(density=0.5, freeze_at=4),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_run_in_planes_as_they_run_outside(name: str) -> None:
+    found = []
+    for model in pair("residual"):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        sparse = wr.attach(model, optimizer, METHODS[name], steps=10)
+        rng, losses = torch.Generator().manual_seed(0), []
+        for _ in range(10):
+            x, y = torch.randn(9, 2, 8, 8, generator=rng, dtype=torch.float64), torch.randint(4, (9,), generator=rng)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        found.append((losses, sparse.wiring))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-9)
+    assert found[0][1] == found[1][1]
+
+
+def test_copies_keep_planes_and_errors_leave_no_region_behind() -> None:
+    plain, kept = pair("residual")
+    x = torch.randn(4, 2, 8, 8, dtype=torch.float64)
+    y = plain(x)
+    assert keep_planes(kept) is kept
+    for twin in (copy.deepcopy(kept), pickle.loads(pickle.dumps(kept))):  # noqa: S301 (our own bytes)
+        torch.testing.assert_close(twin.train()(x), y)
+    with pytest.raises(ValueError, match=r"must have shape \(batch, 2, height, width\)"):
+        kept(torch.randn(4, 3, 8, 8, dtype=torch.float64))
+    assert type(kept[0](x)) is Tensor
+    torch.testing.assert_close(to_dense(kept)(x), y)
+
+
+def test_where_planes_cannot_be_nothing_changes() -> None:
+    plain, kept = (model.float() for model in pair("residual"))
+    x = torch.randn(4, 2, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(kept(x), plain(x))
+
+
+def test_second_derivatives_in_planes_are_refused() -> None:
+    _, kept = pair("residual")
+    loss = kept(torch.randn(4, 2, 8, 8, dtype=torch.float64)).sum()
+    with pytest.raises(wr.WiringError, match="cannot be differentiated twice"):
+        torch.autograd.grad(loss, list(kept.parameters()), create_graph=True)
