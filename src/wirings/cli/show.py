@@ -41,7 +41,7 @@ def show_(run: str, /, *, html: bool = False, runs: Path = Path("runs"), out: Pa
     tables = [curve_table(record), *([layer_table(record)] if record.finished else [])]
     for table in tables:
         console.print()
-        console.print(rich_table(table), soft_wrap=not console.is_terminal)
+        console.print(rich_table(table, console.width), soft_wrap=not console.is_terminal)
     if record.finished:
         console.print()
         for name, value in numbers(record):

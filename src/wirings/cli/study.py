@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,24 +97,33 @@ def show(found: Findings, tables: Sequence[Table], target: Path) -> None:
 
     console = output()
     for table in tables:
-        console.print(rich_table(table), soft_wrap=not console.is_terminal)
+        console.print(rich_table(table, console.width), soft_wrap=not console.is_terminal)
     for name, why in found.missing.items():
         console.print(f"{name}: {why}", style="yellow", markup=False, soft_wrap=True)
     console.print(f"{len(found.records)} finished runs; the page: {target}", markup=False, soft_wrap=True)
 
 
-def rich_table(table: Table) -> object:
-    """A table for the terminal."""
+def rich_table(table: Table, width: int) -> object:
+    """A table for the terminal; where that is too narrow, without its intervals, which are on the page."""
     from rich.markup import escape
     from rich.table import Table as Rich
 
     from wirings.report.tables import is_number, told
+    from wirings.studies.tables import Span
 
-    style: dict[str, Any] = {"box": None, "pad_edge": False, "header_style": "bold", "title_style": "bold"}
-    shown = Rich(title=table.title, title_justify="left", **style)
-    for i, column in enumerate(table.columns):
-        number = is_number(i, table)
-        shown.add_column(escape(column.head), justify="right" if number else "left", no_wrap=number)
-    for row in table.rows:
-        shown.add_row(*(escape(told(v, c)) for v, c in zip(row.values, table.columns, strict=True)))
-    return shown
+    rows = [[told(v, c) for v, c in zip(row.values, table.columns, strict=True)] for row in table.rows]
+    widths = [
+        max(len(word) for word in [*(row[i] for row in rows), *c.head.split()]) for i, c in enumerate(table.columns)
+    ]
+    shown = list(range(len(table.columns)))
+    if sum(widths) + len(widths) - 1 > width:
+        shown = [i for i in shown if not any(isinstance(row.values[i], Span) for row in table.rows)]
+    made = Rich(title=table.title, box=None, pad_edge=False)
+    made.title_justify, made.title_style, made.header_style = "left", "bold", "bold"
+    made.padding = (0, 2 if sum(widths[i] + 2 for i in shown) <= width else 1, 0, 0)
+    for i in shown:
+        head = escape(table.columns[i].head)
+        made.add_column(head, justify="right" if is_number(i, table) else "left", width=widths[i])
+    for row in rows:
+        made.add_row(*(escape(row[i]) for i in shown))
+    return made

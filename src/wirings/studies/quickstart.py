@@ -47,7 +47,7 @@ def runs(preset: str, seeds: Sequence[int]) -> list[Work]:
         dense = _run(preset, seed)
         work.append(Lottery(run=dense, rounds=len(ROUNDS), pruning=Keeping(densities=ROUNDS)))
     for density in DENSITIES:
-        for method in _methods(density):
+        for method in _methods(density, Every(0.1 if preset == "smoke" else 0.02, until=0.75)):
             work += [_run(preset, seed, method=method, label=_label(method)) for seed in seeds]
     return work
 
@@ -58,9 +58,9 @@ def _run(preset: str, seed: int, **settings: object) -> Run:
     return Run(epochs=15, batch_size=64, learning_rate=0.05, seed=seed, **settings)  # type: ignore[arg-type]
 
 
-def _methods(density: float) -> list[Static | SET | RigL | DNW | GradualMagnitude]:
+def _methods(density: float, often: Every) -> list[Static | SET | RigL | DNW | GradualMagnitude]:
     """The methods at one density, each layer at its ERK share; exchanges are as frequent as a short run needs."""
-    begin, often = ErdosRenyi(density, budget=erk), Every(0.02, until=0.75)
+    begin = ErdosRenyi(density, budget=erk)
     return [
         DNW(density=density, budget=erk),
         DNW(density=density, budget=erk, freeze_at=0.2),

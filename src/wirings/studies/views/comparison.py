@@ -88,7 +88,7 @@ def mean(values: Iterable[float]) -> float:
 
 def accuracy_figure(found: Findings, methods: Sequence[str], *, caption: str = "") -> Figure | None:
     """Accuracy against sparsity, a line a method, the dense network as a level."""
-    lines = [line for method in methods if (line := _line(found, method)) is not None]
+    lines = [line for method in methods if (line := accuracy_line(found.cells, method)) is not None]
     if not lines:
         return None
     dense = found.cell("dense")
@@ -110,8 +110,9 @@ def accuracy_figure(found: Findings, methods: Sequence[str], *, caption: str = "
     )
 
 
-def _line(found: Findings, method: str) -> Series | None:
-    cells = sorted((c for c in found.cells if c.method == method), key=lambda c: -c.density)
+def accuracy_line(cells: Iterable[Cell], method: str) -> Series | None:
+    """A method's mean accuracy from dense to sparse, with its intervals; None where there is no cell of it."""
+    cells = sorted((c for c in cells if c.method == method), key=lambda c: -c.density)
     if not cells:
         return None
     spreads = [Spread(c.last) for c in cells]

@@ -9,7 +9,8 @@ from wirings.studies import words
 from wirings.studies.cells import Cell, dense_of
 from wirings.studies.figures import Axis, Figure, Panel, Series
 from wirings.studies.study import Findings, Preset, Study, Work
-from wirings.studies.tables import Column, Row, Span, Spread, Table
+from wirings.studies.tables import Column, Row, Spread, Table
+from wirings.studies.views.comparison import accuracy_line, level
 from wirings.training.records import find
 
 
@@ -91,24 +92,11 @@ def figures(found: Findings) -> list[Figure]:
 
 
 def _lines(cells: Sequence[Cell]) -> list[Series]:
-    series = []
-    for method in dict.fromkeys(cell.method for cell in cells):
-        mine = sorted((c for c in cells if c.method == method), key=lambda c: -c.density)
-        spreads = [Spread(c.last) for c in mine]
-        spans = [s.interval or Span(s.mean, s.mean) for s in spreads]
-        series.append(
-            Series(
-                label=words.method(method),
-                method=method,
-                style="line",
-                x=tuple(c.density for c in mine),
-                y=tuple(s.mean for s in spreads),
-                low=tuple(s.low for s in spans),
-                high=tuple(s.high for s in spans),
-                runs=tuple(c.ids for c in mine),
-            )
-        )
-    return series
+    """A line a method; a lone dense network as a level."""
+    dense = [cell for cell in cells if cell.method == "dense"]
+    methods = [method for method in dict.fromkeys(cell.method for cell in cells) if method != "dense" or len(dense) > 1]
+    lines = [line for method in methods if (line := accuracy_line(cells, method)) is not None]
+    return [level(dense[0]), *lines] if len(dense) == 1 and lines else lines or [level(cell) for cell in dense]
 
 
 def _nothing(preset: str, seeds: Sequence[int]) -> list[Work]:
