@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD, Adafactor, AdamW, Optimizer
+from torch.utils.checkpoint import checkpoint
 
 import wirings as wr
 from wirings.attach.sparse import SparseSite
@@ -383,6 +384,46 @@ def test_gradients_zeroed_in_place_begin_anew_too() -> None:
                 cross_entropy(run.model(x), y).backward()
             run.optimizer.step()
     assert a.sparse.wiring == b.sparse.wiring
+
+
+@pytest.mark.parametrize("name", ["rigl", "snfs", "top-kast"])
+def test_a_scaled_loss_changes_nothing(name: str) -> None:
+    found = []
+    for scaled in (False, True):
+        run = Run(METHODS[name])
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=7, enabled=scaled)
+        for step in range(1, 30):
+            run.optimizer.zero_grad()
+            x, y = batch(step)
+            loss = cross_entropy(run.model(x), y)
+            scaler.scale(loss).backward()
+            scaler.step(run.optimizer)
+            scaler.update()
+            run.losses.append(loss.item())
+        found.append((run.losses, run.sparse.wiring))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-10)
+    assert found[0][1] == found[1][1]
+
+
+class Checkpointed(nn.Module):
+    """The middle layer runs twice: its activations are not kept but made again."""
+
+    def __init__(self, *, reentrant: bool | None) -> None:
+        super().__init__()
+        self.layers, self.reentrant = mlp(), reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.reentrant is None or not torch.is_grad_enabled():
+            return self.layers(x)
+        h = self.layers[0](x)
+        middle: Tensor = checkpoint(lambda h: self.layers[2](torch.tanh(h)), h, use_reentrant=self.reentrant)
+        return self.layers[4](torch.tanh(middle))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointed_layers_hear_the_same(reentrant: bool) -> None:
+    masked = Run(METHODS["rigl"], sparse=False, model=Checkpointed(reentrant=None)).train(1, 30)
+    same(masked, Run(METHODS["rigl"], model=Checkpointed(reentrant=reentrant)).train(1, 30))
 
 
 def test_an_input_overwritten_before_the_step_is_refused() -> None:
