@@ -174,6 +174,16 @@ def test_where_planes_cannot_be_nothing_changes() -> None:
         assert torch.equal(kept(x), plain(x))
 
 
+def test_a_compiled_network_runs_without_planes_in_one_graph() -> None:
+    plain, kept = pair("residual")
+    torch._dynamo.reset()
+    x = torch.randn(4, 2, 8, 8, dtype=torch.float64)
+    run = torch.compile(kept, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(run(x), plain(x))
+    torch.testing.assert_close(kept.eval()(x), plain.eval()(x))
+    torch._dynamo.reset()
+
+
 def test_second_derivatives_in_planes_are_refused() -> None:
     _, kept = pair("residual")
     loss = kept(torch.randn(4, 2, 8, 8, dtype=torch.float64)).sum()

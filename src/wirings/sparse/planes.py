@@ -52,10 +52,13 @@ def keep_planes(model: nn.Module) -> nn.Module:
 
 
 def _enter(module: nn.Module, args: Any) -> None:
-    _region.depth = getattr(_region, "depth", 0) + 1
+    if not torch.compiler.is_compiling():
+        _region.depth = getattr(_region, "depth", 0) + 1
 
 
 def _leave(module: nn.Module, args: Any, output: Any) -> Any:
+    if torch.compiler.is_compiling():
+        return output
     _region.depth -= 1
     return output if _region.depth else _as_tensors(output)
 
