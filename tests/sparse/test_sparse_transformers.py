@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import wirings as wr
+from wirings import models
 from wirings.core.schedules import Constant, Cubic, Every
 from wirings.methods import DNW, GraNet, Method, RigL
 from wirings.sparse import SparseConv1D, SparseLinear, stays_dense, to_dense, to_sparse
@@ -49,13 +50,20 @@ def gpt() -> nn.Module:
     return nn.Sequential(Conv1D(12, 8), nn.GELU(), Conv1D(8, 12), nn.Flatten(), nn.Linear(24, 3)).double()
 
 
-def train(model: nn.Module, method: Method, steps: int = 24) -> tuple[list[float], list[wr.Wiring]]:
+def vit() -> nn.Module:
+    """Its patches are a convolution of stride 4, which stays dense and is masked."""
+    return models.build("vit-tiny", seed=0, image_shape=(3, 8, 8), classes=3, width=0.25).double()
+
+
+def train(
+    model: nn.Module, method: Method, steps: int = 24, shape: tuple[int, ...] = (3, 8)
+) -> tuple[list[float], list[wr.Wiring]]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     sparse = wr.attach(model, optimizer, method, steps=steps)
     losses, wirings = [], [sparse.wiring]
     rng = torch.Generator().manual_seed(0)
     for _ in range(steps):
-        x, y = torch.randn(6, 3, 8, generator=rng, dtype=torch.float64), torch.randint(3, (6,), generator=rng)
+        x, y = torch.randn(6, *shape, generator=rng, dtype=torch.float64), torch.randint(3, (6,), generator=rng)
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(x), y)
         loss.backward()
@@ -67,10 +75,11 @@ def train(model: nn.Module, method: Method, steps: int = 24) -> tuple[list[float
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("make", [encoder, gpt])
+@pytest.mark.parametrize("make", [encoder, gpt, vit])
 def test_a_transformer_masked_and_in_sparse_storage_is_one_run(make: object, method: str) -> None:
     dense, stored = make(), to_sparse(make())
-    a, b = train(dense, METHODS[method]), train(stored, METHODS[method])
+    shape = (3, 8, 8) if make is vit else (3, 8)
+    a, b = train(dense, METHODS[method], shape=shape), train(stored, METHODS[method], shape=shape)
     assert a[0] == pytest.approx(b[0], rel=1e-10)
     assert a[1] == b[1]
     assert len(a[1]) > 3
