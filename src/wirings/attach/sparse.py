@@ -18,7 +18,8 @@ from wirings.core.topology import Topology
 from wirings.kernels.select import strongest
 from wirings.methods.method import Method
 from wirings.methods.rule import Straight
-from wirings.sparse.layer import Move, SparseLayer
+from wirings.sparse.layer import SparseLayer
+from wirings.sparse.move import Move
 
 _BLOCK = 1 << 20  # dense gradients are looked at in blocks of about so many numbers, never all at once
 

@@ -14,7 +14,9 @@ from wirings.core.names import bare
 from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.kernels.index import SparseIndex
+from wirings.sparse.buffers import checked_support, members
 from wirings.sparse.lineage import Lineage
+from wirings.sparse.move import Move
 from wirings.sparse.product import registered, sparse_product
 
 _STORED = {"pointer": torch.int64, "column": torch.int32, "used": torch.bool}
@@ -126,7 +128,7 @@ class SparseLayer(nn.Module):
             )
         device = self.values.device
         index = self.index_of(support.backward.index.to(device))
-        used = None if support.is_plain else _members(support.backward, support.forward).to(device)
+        used = None if support.is_plain else members(support.backward, support.forward).to(device)
         fresh = {"pointer": index.pointer, "column": index.column, "used": used}
         stays = self.column is not None and self.column.shape == (index.nnz,) and self.column.device == device
         for name, tensor in fresh.items():
@@ -164,8 +166,17 @@ class SparseLayer(nn.Module):
 
     def use(self, support: Support) -> None:
         """Let the forward pass use other connections of those that train, in every layer that shares the values."""
+        used = None if support.is_plain else members(support.backward, support.forward).to(self.values.device)
         for layer in self._shared:
-            layer.wire(support)
+            _ = layer.index  # what trains stays; nothing of it is made again
+            if layer.used is not None and used is not None:
+                layer.used.copy_(used)
+            else:
+                layer.used = None if used is None else used.clone()
+            layer._forward_index = layer._support = None
+            layer._pairs.clear()
+            layer._seen = layer._now()
+            layer._lineage.moved()
 
     def forget_support(self) -> None:
         """Let go of cached topologies where they are large; they are made again when asked for."""
@@ -292,7 +303,7 @@ class SparseLayer(nn.Module):
             if same and self.used is self._seen[2]:
                 self._seen, self._forward_index, self._support = self._now(), None, None
                 return
-        support = _checked_support("", self.weight_shape, self.pointer, self.column, self.used, self.values.numel())
+        support = checked_support("", self.weight_shape, self.pointer, self.column, self.used, self.values.numel())
         self._forget_all()
         self._index, self._seen = self.index_of(support.backward.index.to(self.values.device)), self._now()
 
@@ -352,35 +363,13 @@ class SparseLayer(nn.Module):
         if not (isinstance(pointer, Tensor) and isinstance(column, Tensor) and isinstance(values, Tensor)):
             return  # the base class says what is missing
         prefix = keys["values"].removesuffix("values")
-        support = _checked_support(prefix, self.weight_shape, pointer, column, used, values.numel())
+        support = checked_support(prefix, self.weight_shape, pointer, column, used, values.numel())
         if support == self.support:
             return
         if values.shape != self.values.shape:
             self._swap(nn.Parameter(self.values.new_zeros(values.shape), self.values.requires_grad))
         for layer in self._shared:
             layer.wire(support)
-
-
-class Move:
-    """How numbers at the connections of one topology go to those of another.
-
-    Example:
-        >>> move = Move(Topology.at((1, 4), [0, 2]), Topology.at((1, 4), [2, 3]))
-        >>> move(torch.tensor([5.0, 7.0]))
-        tensor([7., 0.])
-    """
-
-    def __init__(self, old: Topology, new: Topology) -> None:
-        here, wanted = old.index, new.index.to(old.device)
-        self._at = torch.searchsorted(here, wanted).clamp_(max=max(here.numel() - 1, 0))
-        self._kept = here[self._at] == wanted if here.numel() else torch.zeros_like(wanted, dtype=torch.bool)
-
-    def __call__(self, tensor: Tensor, start: float = 0.0) -> Tensor:
-        """The numbers of kept connections in their new places; ``start`` at new ones."""
-        if not tensor.numel():
-            return tensor.new_full((self._at.numel(),), start)
-        at, kept = self._at.to(tensor.device), self._kept.to(tensor.device)
-        return torch.where(kept, tensor[at], start)
 
 
 def sparse_weights(model: nn.Module) -> dict[str, SparseLayer]:
@@ -390,43 +379,3 @@ def sparse_weights(model: nn.Module) -> dict[str, SparseLayer]:
         if isinstance(module, SparseLayer):
             found.setdefault(id(module.values), (bare(f"{path}.weight" if path else "weight"), module))
     return dict(found.values())
-
-
-def _members(whole: Topology, part: Topology) -> Tensor:
-    """For each connection of ``whole``: is it in ``part``, which lies within it?"""
-    if whole.is_full:
-        return part.mask.reshape(-1)
-    index = whole.index
-    result = torch.zeros(index.numel(), dtype=torch.bool, device=index.device)
-    result[torch.searchsorted(index, part.index.to(index.device))] = True
-    return result
-
-
-def _checked_support(
-    prefix: str, shape: tuple[int, ...], pointer: Tensor, column: Tensor, used: Tensor | None, nnz: int
-) -> Support:
-    """A topology from a checkpoint, after every check that a kernel relies on."""
-    rows, columns = shape[0], math.prod(shape[1:])
-    whole = (
-        pointer.dtype == torch.int64
-        and pointer.shape == (rows + 1,)
-        and column.dtype in (torch.int32, torch.int64)
-        and column.shape == (nnz,)
-        and int(pointer[0]) == 0
-        and int(pointer[-1]) == nnz
-        and bool((pointer.diff() >= 0).all())
-        and (nnz == 0 or (int(column.min()) >= 0 and int(column.max()) < columns))
-        and (used is None or (used.dtype == torch.bool and used.shape == (nnz,)))
-    )
-    flat = torch.empty(0, dtype=torch.int64)
-    if whole:
-        row = torch.arange(rows, device=column.device).repeat_interleave(pointer.diff(), output_size=nnz)
-        flat = row * columns + column
-        whole = bool((flat[1:] > flat[:-1]).all())
-    if not whole:
-        raise WiringError(
-            f"`{prefix}pointer` and `{prefix}column` are no topology of shape {shape} with {nnz} connections. "
-            "The checkpoint is damaged, or the buffers were averaged (`use_buffers=False` leaves them alone)."
-        )
-    backward = Topology.at(shape, flat, trusted=True)
-    return Support.both(backward) if used is None else Support(Topology.at(shape, flat[used], trusted=True), backward)

@@ -80,7 +80,9 @@ def _backward(
     if whole is index:
         gx, found, gb = layer._gradients(index, values, x, grad, (need[0], need[2]))
         return gx, found if need[1] else None, gb
-    gx, _, gb = layer._gradients(index, values, x, grad, (need[0], need[2]))
+    gx = gb = None
+    if need[0] or need[2]:
+        gx, _, gb = layer._gradients(index, values, x, grad, (need[0], need[2]))
     return gx, layer.gradient_at(whole, x, grad) if need[1] else None, gb
 
 
