@@ -87,6 +87,15 @@ def test_the_custom_ops_keep_torchs_rules() -> None:
     torch.library.opcheck(torch.ops.wirings.sparse_product.default, (image, conv.values, None, conv.key))
 
 
+def test_an_exported_program_runs_as_long_as_its_layers_live() -> None:
+    model = to_sparse(nn.Sequential(nn.Linear(6, 4), nn.ReLU()), {"0.weight": wr.Topology.at((4, 6), [0, 5, 7, 23])})
+    x = torch.randn(3, 6)
+    program = torch.export.export(model, (x,)).module()
+    torch.testing.assert_close(program(x), model(x))
+    with pytest.raises(wr.WiringError, match="belongs to a sparse layer that is gone, or of another process"):
+        torch.ops.wirings.sparse_product(x, model[0].values, None, 10**9)
+
+
 def test_autocast_in_a_compiled_graph_returns_what_a_dense_layer_does() -> None:
     layer = to_sparse(nn.Linear(6, 4), {"weight": wr.Topology.at((4, 6), [0, 5, 7, 23])})
     run = torch.compile(layer, fullgraph=True, backend="aot_eager")

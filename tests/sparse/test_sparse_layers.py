@@ -15,7 +15,7 @@ import wirings as wr
 from wirings.core import topology as topology_module
 from wirings.core.support import Support
 from wirings.core.topology import Topology
-from wirings.sparse import SparseConv2d, SparseLayer, SparseLinear, stays_dense, to_dense, to_sparse
+from wirings.sparse import SparseConv2d, SparseLayer, SparseLinear, sparse_weights, stays_dense, to_dense, to_sparse
 
 
 def some(shape: tuple[int, ...], density: float = 0.3, seed: int = 0) -> Topology:
@@ -246,6 +246,33 @@ def test_buffers_written_by_somebody_else_are_read_again() -> None:
     x = torch.randn(4, 2, 5, 5)
     assert torch.equal(model(x), other(x))
     assert model[3].topology == other[3].topology
+
+
+def test_values_written_through_a_vector_are_the_values_that_train() -> None:
+    model = wired()
+    x = torch.randn(4, 2, 5, 5)
+    vector = nn.utils.parameters_to_vector(model.parameters()).detach()
+    doubled = to_dense(copy.deepcopy(model))
+    nn.utils.vector_to_parameters(2 * vector, model.parameters())
+    with torch.no_grad():
+        for p in doubled.parameters():
+            p.mul_(2)
+    torch.testing.assert_close(model(x), doubled(x))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(x).pow(2).sum().backward()
+    optimizer.step()
+    assert not torch.equal(model(x), doubled(x))
+
+
+def test_units_gain_and_lose_connections_as_they_train() -> None:
+    model = wired()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = model[3].topology.in_degrees
+    begin = wr.Wiring({name: layer.topology for name, layer in sparse_weights(model).items()})
+    wr.attach(model, optimizer, wr.RigL(begin=begin, when=wr.Every(1), fraction=wr.Constant(0.3)))
+    model(torch.randn(4, 2, 5, 5)).pow(2).sum().backward()
+    optimizer.step()
+    assert not torch.equal(model[3].topology.in_degrees, before)
 
 
 # ---------------------------------------------------------------------- straight from a topology

@@ -104,23 +104,32 @@ def registered(layer: SparseLayer) -> int:
     return number
 
 
+def _owner(number: int) -> SparseLayer:
+    layer = _layers.get(number)
+    if layer is None:
+        raise WiringError(
+            "This compiled graph belongs to a sparse layer that is gone, or of another process; compile the model anew."
+        )
+    return layer
+
+
 @torch.library.custom_op("wirings::sparse_product", mutates_args=())
 def _product_op(x: Tensor, values: Tensor, bias: Tensor | None, layer: int) -> Tensor:
-    owner = _layers[layer]
+    owner = _owner(layer)
     used = values if owner.used is None else values[owner.used]
     return owner._multiply(owner.forward_index, used, x, bias)
 
 
 @_product_op.register_fake
 def _(x: Tensor, values: Tensor, bias: Tensor | None, layer: int) -> Tensor:
-    return _layers[layer]._output_like(x)
+    return _owner(layer)._output_like(x)
 
 
 @torch.library.custom_op("wirings::sparse_gradients", mutates_args=())
 def _gradients_op(
     grad: Tensor, x: Tensor, values: Tensor, layer: int, need_x: bool, need_bias: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    owner = _layers[layer]
+    owner = _owner(layer)
     used = values if owner.used is None else values[owner.used]
     grad = grad.contiguous() if grad.dim() < 4 else grad
     if owner.listening:
@@ -135,7 +144,7 @@ def _gradients_op(
 def _(
     grad: Tensor, x: Tensor, values: Tensor, layer: int, need_x: bool, need_bias: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    units = _layers[layer]._outputs()
+    units = _owner(layer)._outputs()
     gx = torch.empty_like(x) if need_x else x.new_empty(0)
     return gx, torch.empty_like(values), x.new_empty(units if need_bias else 0)
 
