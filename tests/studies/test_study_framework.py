@@ -59,27 +59,44 @@ class Again:
         return [dataclasses.replace(self.first, steps=6)] if record.id == self.first.id else []
 
 
-def test_a_study_makes_each_run_once_and_finds_it_again(tmp_path: Path) -> None:
-    events: list[str] = []
-    found = execute(TINY, None, tmp_path, jobs=2, listener=lambda e: events.append(str(e["event"])))
-    assert [(r.method, r.seed) for r in found.records] == [("dense", 0), ("dense", 1), ("static", 0), ("static", 1)]
-    assert not found.missing
-    assert events.count("finished") == 4
-    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("run.json")}
-    events.clear()
-    assert execute(TINY, "smoke", tmp_path, listener=lambda e: events.append(str(e["event"]))).records == found.records
-    assert events == ["found"] * 4
-    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("run.json")} == stamps
+@dataclasses.dataclass(frozen=True)
+class Grown:
+    """A study made with one seed, then with two, then asked for again; and the events of each time."""
+
+    found: Findings
+    events: list[list[str]]
+    stamps: list[dict[Path, int]]
 
 
-def test_a_study_with_more_seeds_keeps_the_runs_that_are_there(tmp_path: Path) -> None:
-    execute(TINY, None, tmp_path, seeds=1)
-    events: list[str] = []
-    found = execute(TINY, None, tmp_path, seeds=2, listener=lambda e: events.append(str(e["event"])))
-    assert events.count("found") == 2
-    assert events.count("finished") == 2
-    assert len(found.records) == 4
-    assert found.command == "wirings study tiny"
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
+    root = tmp_path_factory.mktemp("tiny")
+    events: list[list[str]] = []
+    stamps = []
+    for seeds in (1, 2, None):
+        events.append([])
+        found = execute(TINY, None, root, seeds=seeds, jobs=2, listener=lambda e: events[-1].append(str(e["event"])))
+        stamps.append({path: path.stat().st_mtime_ns for path in root.rglob("run.json")})
+    return Grown(found, events, stamps)
+
+
+def test_a_study_makes_each_run_once_and_finds_it_again(grown: Grown) -> None:
+    assert [(r.method, r.seed) for r in grown.found.records] == [
+        ("dense", 0),
+        ("dense", 1),
+        ("static", 0),
+        ("static", 1),
+    ]
+    assert not grown.found.missing
+    assert grown.found.command == "wirings study tiny"
+    assert grown.events[2] == ["found"] * 4
+    assert grown.stamps[2] == grown.stamps[1]
+
+
+def test_a_study_with_more_seeds_keeps_the_runs_that_are_there(grown: Grown) -> None:
+    assert grown.events[0].count("finished") == 2
+    assert (grown.events[1].count("found"), grown.events[1].count("finished")) == (2, 2)
+    assert all(grown.stamps[1][path] == stamp for path, stamp in grown.stamps[0].items())
 
 
 def test_what_is_not_made_is_named_with_its_reason(tmp_path: Path) -> None:
@@ -168,8 +185,8 @@ def test_the_quickstart_compares_at_equal_steps_and_budgets() -> None:
     assert len({run.id for run in runs}) == len(runs) == 3 + 2 * 6 * 3
 
 
-def test_cells_gather_seeds_and_order_from_dense_to_sparse(tmp_path: Path) -> None:
-    found = execute(TINY, None, tmp_path)
+def test_cells_gather_seeds_and_order_from_dense_to_sparse(grown: Grown) -> None:
+    found = grown.found
     dense, sparse = cells_of(found.records)
     assert (dense.method, dense.n, dense.sparsity) == ("dense", 2, 0.0)
     assert (sparse.method, sparse.seeds, sparse.sparsity) == ("static", (0, 1), 50.0)
