@@ -128,6 +128,7 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
     )
     made.filters["tight"] = tight
+    made.filters["minus"] = lambda number: number.replace("-", "−")
     return made
 
 
