@@ -1,5 +1,6 @@
 """Sphinx settings. The API pages are written from `wirings._NAMES`, so that none of them can be forgotten."""
 
+import inspect
 from pathlib import Path
 
 import wirings
@@ -22,15 +23,20 @@ suppress_warnings = ["myst.xref_missing", "ref.python"]
 intersphinx_mapping = {}
 
 
+def _directive(module: str, name: str) -> list[str]:
+    """How autodoc is told to describe one public name."""
+    value = getattr(wirings, name)
+    if isinstance(value, type):
+        return [f".. autoclass:: {module}.{name}", "   :members:"]
+    return [f".. {'autofunction' if inspect.isfunction(value) else 'autodata'}:: {module}.{name}"]
+
+
 def _write_api_page() -> None:
     lines = ["# Every public name", "", "Flat from `import wirings as wr`; the headings say where each lives.", ""]
     for module, names in wirings._NAMES.items():
         lines += [f"## {module}", ""]
         for name in names:
-            value = getattr(wirings, name)
-            what = "autoclass" if isinstance(value, type) else "autofunction" if callable(value) else "autodata"
-            kind = "autodata" if what == "autofunction" and not hasattr(value, "__name__") else what
-            lines += ["```{eval-rst}", f".. {kind}:: {module}.{name}", "   :members:" if kind == "autoclass" else "", "```", ""]
+            lines += ["```{eval-rst}", *_directive(module, name), "```", ""]
     Path(__file__).with_name("api.md").write_text("\n".join(lines), encoding="utf-8")
 
 
