@@ -28,6 +28,7 @@ app = App(
     help="Sparse neural networks: find a wiring, train it, take its structure apart.",
     version=f"wirings {__version__}",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # an interrupted run says how to go on
 )
 for _verb, _help in VERBS.items():
     app.command(f"wirings.cli.{_verb}:{_verb}_", name=_verb, help=_help)

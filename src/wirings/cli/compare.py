@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from wirings.report.cells import Cell
+    from wirings.studies.cells import Cell
 
 HEADS = (
     "model",
@@ -62,7 +62,7 @@ def compare_(
     """
     from wirings.cli.flags import listed
     from wirings.core.errors import RunError
-    from wirings.report.cells import cells_of
+    from wirings.studies.cells import cells_of
     from wirings.training.records import find
 
     records = [record for folder in listed(folders, str, flag="FOLDERS") for record in find(Path(folder))]
@@ -78,7 +78,7 @@ def compare_(
 def rows_of(cells: Sequence[Cell], against: str) -> list[tuple[str, ...]]:
     """A row a cell, in words."""
     from wirings.analysis.statistics import holm, mean_interval, paired
-    from wirings.report.cells import dense_of, plus_minus
+    from wirings.studies.cells import dense_of, plus_minus
 
     effects = {}
     for cell in cells:
