@@ -1,0 +1,197 @@
+"""What a benchmark says, as plain data: cases with rows, and what they were measured on; as a table and as a figure.
+
+Every case is one run of `protocol.interleaved`: its contenders took turns. A row's ratio is the median time of the
+fastest baseline of its case over its own median: how many times faster it is.
+"""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wirings.bench.protocol import interleaved
+from wirings.studies.figures import Axis, Figure, Panel, Series
+from wirings.training.host import host, versions
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to do the work of a case.
+
+    Args:
+        name: ``"wirings"``, ``"dense"``, a peer.
+        block: does it once.
+        density: of its weights; ``None`` for dense.
+        mask: where the connections are: ``"random"``, ``"uneven"``, ``"trained"``.
+        baseline: whether ratios may be taken to it: what a user of torch would have.
+        error: largest deviation from the same in float64, relative to the largest number; where it was checked.
+        facts: anything else that belongs into its row.
+    """
+
+    name: str
+    block: Callable[[], object]
+    density: float | None = None
+    mask: str = ""
+    baseline: bool = False
+    error: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def begun(bench: str, command: str, *, threads: int, missing: Mapping[str, str] | None = None) -> Result:
+    """A result without cases yet: what is measured, by which command, when, with which versions."""
+    machine = host()
+    return {
+        "bench": bench,
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": dict(versions()),
+        "processor": f"{machine['processor']}, {machine['cores']} cores, {machine['instructions']}",
+        "threads": threads,
+        "missing": dict(missing or {}),
+        "cases": [],
+    }
+
+
+def measured(name: str, contenders: Sequence[Contender], *, rounds: int, **facts: Any) -> dict[str, Any]:
+    """Let the contenders of one case take turns, and write down what each took.
+
+    Args:
+        name: of the case.
+        contenders: at least one is a baseline, or no ratio is told.
+        rounds: how often each is timed.
+        facts: of the case: batch, connections, ...
+    """
+    keys = [f"{i}" for i in range(len(contenders))]
+    seconds = interleaved({k: c.block for k, c in zip(keys, contenders, strict=True)}, rounds=rounds)
+    medians = [statistics.median(seconds[k]) for k in keys]
+    base = min((m for m, c in zip(medians, contenders, strict=True) if c.baseline), default=None)
+    rows = []
+    for key, median, contender in zip(keys, medians, contenders, strict=True):
+        rows.append(
+            {
+                "contender": contender.name,
+                "density": contender.density,
+                "mask": contender.mask,
+                "median_ms": 1e3 * median,
+                "best_ms": 1e3 * min(seconds[key]),
+                "ratio": None if base is None else base / max(median, 1e-12),
+                "baseline": contender.baseline,
+                "error": contender.error,
+                **contender.facts,
+            }
+        )
+    return {"case": name, "rounds": rounds, **facts, "rows": rows}
+
+
+HEADS = ("case", "contender", "sparsity", "connections", "ms (median)", "ms (best)", "against dense", "error")
+"""Of the table that every benchmark with rows has."""
+
+
+def table(result: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Heads and rows in words."""
+    columns: dict[str, str] = result.get("columns", {})
+    rows = []
+    for case in result["cases"]:
+        for i, row in enumerate(case["rows"]):
+            density = row.get("density")
+            rows.append(
+                [
+                    case["case"] if i == 0 else "",
+                    row["contender"],
+                    "" if density is None else f"{100 * (1 - density):.5g} %",
+                    row.get("mask", ""),
+                    _ms(row.get("median_ms")),
+                    _ms(row.get("best_ms")),
+                    "" if row.get("ratio") is None else f"{row['ratio']:.2f}",
+                    "" if row.get("error") is None else f"{row['error']:.0e}",
+                    *(_number(row.get(key)) for key in columns),
+                ]
+            )
+    heads = (*HEADS, *columns.values())
+    used = [i for i in range(len(heads)) if i < 2 or any(row[i] for row in rows)]
+    return tuple(heads[i] for i in used), [[row[i] for i in used] for row in rows]
+
+
+def provenance(result: Mapping[str, Any]) -> list[str]:
+    """Sentences that belong under the table: command, machine, date, how quiet it was, what is missing."""
+    machine, v = result.get("machine", {}), result["versions"]
+    said = [
+        f"`{result['command']}`, {result['processor']}, {result['threads']} thread(s), torch {v.get('torch', '?')}, "
+        f"wirings {v.get('wirings', '?')}, {result['date'][:10]}."
+    ]
+    if machine:
+        before, after = machine["canary_before_ms"]["torch"], machine["canary_after_ms"]["torch"]
+        drift = abs(after / before - 1)
+        quiet = "" if drift <= 0.1 else "; the canary moved by more than 10 %, so take this table again"
+        said.append(
+            f"Medians of {machine['clock']}, contenders in turns; load {machine['load_before']} to "
+            f"{machine['load_after']}, canary {before} to {after} ms{quiet}."
+        )
+    said += [f"{name}: {why}." for name, why in result.get("missing", {}).items()]
+    return said
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The table and where it comes from, as Markdown."""
+    heads, rows = table(result)
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, "", *provenance(result)])
+
+
+def figure(result: Mapping[str, Any]) -> Figure:
+    """How many times faster than dense each contender is by sparsity, a panel a case.
+
+    Raises:
+        ValueError: if no row of the result has a density and a ratio.
+    """
+    panels = []
+    for case in result["cases"]:
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for row in case["rows"]:
+            if row.get("density") and row.get("ratio"):
+                label = ", ".join(part for part in (row["contender"], row.get("mask", "")) if part)
+                lines.setdefault(label, []).append((row["density"], row["ratio"]))
+        if lines:
+            panels.append(_panel(case["case"], lines))
+    if not panels:
+        raise ValueError(f"there is nothing to draw in the results of `{result['bench']}`.")
+    return Figure(
+        name=f"bench-{result['bench']}",
+        title="How many times faster than dense",
+        caption=" ".join(provenance(result)),
+        alt="Speed against the fastest dense variant, by sparsity, for each case.",
+        panels=tuple(panels),
+    )
+
+
+def _panel(title: str, lines: Mapping[str, Iterable[tuple[float, float]]]) -> Panel:
+    series = []
+    for label, points in lines.items():
+        ordered = sorted(points, reverse=True)
+        x, y = tuple(p[0] for p in ordered), tuple(p[1] for p in ordered)
+        series.append(Series(label=label, x=x, y=y, style="line"))
+    series.append(Series(label="dense", x=(), y=(1.0,), style="level", quiet=True))
+    return Panel(
+        title=title,
+        x=Axis(label="sparsity", scale="sparsity"),
+        y=Axis(label="times faster than dense", scale="log"),
+        series=tuple(series),
+        size="half",
+        labels="legend",
+    )
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if value < 10 else f"{value:.1f}"
+
+
+def _number(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
