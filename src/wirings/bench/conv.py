@@ -139,7 +139,7 @@ def _ours(index: ConvIndex, values: Tensor, x: Tensor) -> tuple[Callable[[], obj
     some = x[:2].double().requires_grad_()
     dense = index.dense(values.double()).requires_grad_()
     exact = nn.functional.conv2d(some, dense, stride=index.stride, padding=index.padding)
-    exact.backward(grad[:2].double())
+    exact.backward(grad[:2].double())  # type: ignore[no-untyped-call]
     found = conv_backward(index, values, x[:2], grad[:2])
     assert found.x is not None
     assert some.grad is not None

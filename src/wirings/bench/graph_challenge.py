@@ -78,8 +78,8 @@ def run(
 def network(neurons: int, layers: int) -> list[Topology]:
     """The challenge's network: 32 connections into and out of every neuron.
 
-    1024 neurons are the RadiX-Net of radices (32, 32); larger ones have radices (8, 8, 8) on 512 neurons in many copies,
-    each copy joined to four: 8 x 4 = 32.
+    1024 neurons are the RadiX-Net of radices (32, 32); larger ones have radices (8, 8, 8) on 512 neurons in many
+    copies, each copy joined to four: 8 x 4 = 32.
 
     Example:
         >>> found = network(1024, 4)

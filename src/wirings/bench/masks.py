@@ -50,7 +50,7 @@ def trained(model: nn.Sequential, density: float, *, steps: int = 200) -> Wiring
     for _ in range(steps):
         some = torch.randint(len(images), (64,), generator=rng)
         optimizer.zero_grad()
-        F.cross_entropy(model(images[some]), labels[some]).backward()
+        F.cross_entropy(model(images[some]), labels[some]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return magnitude(model, density)
 

@@ -84,7 +84,7 @@ def scaling(
         "ns_per_unit": "ns a connection and neuron",
         "ns_per_sample": "ns a connection and sample",
     }
-    specs = [
+    specs: list[Spec] = [
         {"name": f"{nnz:,} connections, {n:,} neurons", "widths": [n, n], "density": nnz / n**2, "batch": batch}
         for n in widths
     ]
@@ -173,7 +173,7 @@ def train(spec: Mapping[str, Any]) -> dict[str, Any]:
         optimizer.zero_grad()
         y = net(x)
         loss = F.cross_entropy(y, labels) if widths[-1] <= 1000 else y.square().mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         times.append(1e3 * (time.perf_counter() - begun_))
         losses.append(float(loss))

@@ -7,6 +7,7 @@ fastest baseline of its case over its own median: how many times faster it is.
 from __future__ import annotations
 
 import datetime
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,6 +139,8 @@ def provenance(result: Mapping[str, Any]) -> list[str]:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """The table and where it comes from, as Markdown."""
+    if "lines" in result:
+        return "\n".join(["```", *result["lines"], "```", "", *provenance(result)])
     heads, rows = table(result)
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
@@ -195,3 +198,22 @@ def _number(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+_PLACE = re.compile(r"(<!-- bench: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(text: str, tables: Mapping[str, str]) -> tuple[str, set[str]]:
+    """A Markdown text with tables in their places, and the names of the places it has.
+
+    Example:
+        >>> text, places = filled("<!-- bench: mlp -->" + chr(10) + "old" + chr(10) + "<!-- end -->", {"mlp": "new"})
+        >>> text.splitlines(), places
+        (['<!-- bench: mlp -->', 'new', '<!-- end -->'], {'mlp'})
+    """
+    places = {found[2] for found in _PLACE.finditer(text)}
+
+    def put(found: re.Match[str]) -> str:
+        return f"{found[1]}{tables[found[2]]}\n{found[3]}" if found[2] in tables else found[0]
+
+    return _PLACE.sub(put, text), places

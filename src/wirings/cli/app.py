@@ -19,6 +19,7 @@ VERBS = {
     "study": "A published experiment, from its runs to its page.",
     "report": "The page of runs that are there already.",
     "data": "Data sets: which are here, and fetching others.",
+    "forecast": "Would a network be faster in sparse storage here? Layer by layer.",
     "bench": "Measure this machine: interleaved, as ratios.",
     "doctor": "What this machine has, and what is missing.",
 }

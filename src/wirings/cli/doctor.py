@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-def doctor_() -> int:
+def doctor_(*, calibrate: bool = False) -> int:
     """What this machine has: versions, processor, kernels, threads, memory, data sets; and what is missing, with the
-    way out."""
+    way out.
+
+    Parameters
+    ----------
+    calibrate
+        Measure where sparse layers are faster than dense ones here (some seconds), keep it, and print it.
+    """
     import psutil
     import torch
     from rich.table import Table
@@ -45,4 +55,29 @@ def doctor_() -> int:
             place = "not here: wirings data --fetch, or set WIRINGS_DATA"
         table.add_row(f"[bold]{name}[/]", place)
     console.print(table)
+    _break_even(console, calibrate)
     return 0
+
+
+def _break_even(console: Console, calibrate: bool) -> None:
+    """From which sparsity on layers are faster in sparse storage, where this machine was measured."""
+    from rich.table import Table
+
+    from wirings.analysis.calibrate import calibrated
+    from wirings.kernels.choose import break_even_table, saved
+
+    calibration = calibrated(fresh=True) if calibrate else saved()
+    if calibration is None:
+        console.print("[bold]break-even[/]   not measured: wirings doctor --calibrate", highlight=False)
+        return
+    heads = ("sparse is faster from", "batch", "training step", "forward pass")
+    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    found = break_even_table(calibration)
+    for train, infer in zip(found[::2], found[1::2], strict=True):
+        told = ["never" if row.sparsity is None else f"{100 * row.sparsity:.0f} %" for row in (train, infer)]
+        table.add_row(train.layer, str(train.batch), *told)
+    console.print(table)
+    key = calibration.key
+    console.print(
+        f"measured {calibration.date[:10]}: {key.processor}, {key.isa}, {key.threads} thread(s)", markup=False
+    )
