@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from wirings.core.streams import stream
 from wirings.core.topology import Topology
@@ -142,13 +143,13 @@ def seconds_of(blocks: Sequence[Callable[[], object]], rounds: int) -> list[floa
 
 
 def sparse_layer(work: Work, topology: Topology) -> SparseLayer:
-    """The layer in sparse storage that a piece of work speaks of, without bias."""
+    """The layer in sparse storage that a piece of work speaks of; linear layers have a bias, convolutions none."""
     rng = stream(0, "calibration values")
     if work.is_conv:
         return SparseConv2d.from_topology(
             topology, stride=work.stride, padding=work.padding, groups=work.groups, bias=False, rng=rng
         )
-    return SparseLinear.from_topology(topology, bias=False, rng=rng)
+    return SparseLinear.from_topology(topology, rng=rng)
 
 
 def dense_layer(work: Work) -> nn.Module:
@@ -158,7 +159,7 @@ def dense_layer(work: Work) -> nn.Module:
         geometry = {"stride": work.stride, "padding": work.padding, "groups": work.groups}
         layer: nn.Module = nn.utils.skip_init(nn.Conv2d, channels, out, work.shape[2:], bias=False, **geometry)  # type: ignore[no-untyped-call]
     else:
-        layer = nn.utils.skip_init(nn.Linear, channels, out, bias=False)  # type: ignore[no-untyped-call]
+        layer = nn.utils.skip_init(nn.Linear, channels, out)  # type: ignore[no-untyped-call]
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.02, generator=stream(0, "calibration values"))
     return layer
@@ -246,6 +247,16 @@ def _rest() -> Iterator[list[_Case]]:
             _Case("norm infer", amounts, product(nn.BatchNorm2d(10).eval(), x, "infer")),
             _Case("norm train", amounts, product(nn.BatchNorm2d(10), x, "train")),
         ]
+    for classes in (10, 100, 1000, 8000):
+        logits = torch.randn(64, classes, generator=stream(0, "calibration input"))
+        yield [_Case("loss train", rest_features(logits.numel()), product(_Loss(), logits, "train"))]
+
+
+class _Loss(nn.Module):
+    """Cross-entropy, the classes in turns."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.cross_entropy(x, torch.arange(len(x)) % x.shape[1])
 
 
 def rest_features(numbers: int) -> list[float]:

@@ -426,7 +426,7 @@ def _rest(model: nn.Module, seen: _Seen, layers: int, calibration: Calibration) 
     fixed = 1e3 * calibration.costs["update"][0]
     small = [p.numel() for name, p in model.named_parameters() if bare(name) not in seen.works]
     update = fixed * (1 + _EACH_PARAMETER * (len(small) + layers)) + sum(_slope_ms(calibration, n) for n in small)
-    step = update + _LOSS * passes("elementwise train", [seen.logits])
+    step = update + passes("loss train", [seen.logits])
     found = {}
     for purpose in PURPOSES:
         between = sum(passes(f"{kind} {purpose}", counts) for kind, counts in seen.others.items())
@@ -438,7 +438,6 @@ def _rest(model: nn.Module, seen: _Seen, layers: int, calibration: Calibration) 
 
 
 _EACH_PARAMETER = 0.1  # of an optimizer's step with one parameter, what each further one adds
-_LOSS = 3  # elementwise passes over the logits: softmax, logarithm, choice
 
 
 def _counts(model: nn.Module, density: float | Wiring, reasons: Mapping[str, str]) -> dict[str, int]:

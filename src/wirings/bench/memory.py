@@ -140,43 +140,14 @@ def in_fresh_process(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def train(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What happens in the fresh process."""
+    """What happens in the fresh process: a tiny network first, which loads everything that is loaded when used."""
     import torch
-    from torch import nn
-    from torch.nn import functional as F
-
-    from wirings.core.streams import stream
-    from wirings.core.topology import Topology
-    from wirings.sparse import SparseLinear, SparseSequential
 
     torch.set_num_threads(int(spec["threads"]))
+    _steps([8, 8, 8], 0.5, 4, 2)
     before = peak_bytes()
-    widths, rng = spec["widths"], stream(0, "bench memory")
-    layers: list[nn.Module] = []
-    for i, (inner, out) in enumerate(pairwise(widths)):
-        # a layer as narrow as an input or an output keeps a tenth, as an ERK budget would have it
-        density = max(spec["density"], 0.1) if min(inner, out) < 1000 < max(inner, out) else spec["density"]
-        topology = Topology.full((out, inner)).sample(round(density * inner * out), rng)
-        layers += [SparseLinear.from_topology(topology, rng=rng)] + ([nn.ReLU()] if i < len(widths) - 2 else [])
-        del topology
-    net = SparseSequential(*layers)
-    nnz = sum(part.values.numel() for part in layers if isinstance(part, SparseLinear))
-    for part in layers:
-        if isinstance(part, SparseLinear):
-            part.forget_support()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
-    x = torch.randn(spec["batch"], widths[0], generator=rng)
-    labels = torch.randint(widths[-1], (spec["batch"],), generator=rng)
-    times, losses = [], []
-    for _ in range(spec["steps"]):
-        begun_ = time.perf_counter()
-        optimizer.zero_grad()
-        y = net(x)
-        loss = F.cross_entropy(y, labels) if widths[-1] <= 1000 else y.square().mean()
-        loss.backward()
-        optimizer.step()
-        times.append(1e3 * (time.perf_counter() - begun_))
-        losses.append(float(loss))
+    widths = list(spec["widths"])
+    nnz, times, losses = _steps(widths, spec["density"], spec["batch"], spec["steps"])
     above = peak_bytes() - before
     positions = sum(a * b for a, b in pairwise(widths))
     # every layer's input and output, and the gradient of its output
@@ -192,6 +163,43 @@ def train(spec: Mapping[str, Any]) -> dict[str, Any]:
         "step_ms": times,
         "loss": losses,
     }
+
+
+def _steps(widths: Sequence[int], share: float, batch: int, steps: int) -> tuple[int, list[float], list[float]]:
+    """Build a network straight from topologies and train it: connections, milliseconds and loss of each step."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    from wirings.core.streams import stream
+    from wirings.core.topology import Topology
+    from wirings.sparse import SparseLinear, SparseSequential
+
+    rng, layers, nnz = stream(0, "bench memory"), list[nn.Module](), 0
+    for i, (inner, out) in enumerate(pairwise(widths)):
+        # a layer as narrow as an input or an output keeps a tenth, as an ERK budget would have it
+        density = max(share, 0.1) if min(inner, out) < 1000 < max(inner, out) else share
+        topology = Topology.full((out, inner)).sample(round(density * inner * out), rng)
+        layer = SparseLinear.from_topology(topology, rng=rng)
+        layer.forget_support()
+        nnz += topology.nnz
+        layers += [layer] if i == len(widths) - 2 else [layer, nn.ReLU()]
+        del topology
+    net = SparseSequential(*layers)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    x = torch.randn(batch, widths[0], generator=rng)
+    labels = torch.randint(widths[-1], (batch,), generator=rng)
+    times, losses = [], []
+    for _ in range(steps):
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        y = net(x)
+        loss = F.cross_entropy(y, labels) if widths[-1] <= 1000 else y.square().mean()
+        loss.backward()
+        optimizer.step()
+        times.append(1e3 * (time.perf_counter() - start))
+        losses.append(float(loss))
+    return nnz, times, losses
 
 
 def peak_bytes() -> int:

@@ -97,7 +97,7 @@ def forecast_(
 def _network(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     from wirings.training.build import build_model
 
-    return build_model(name, {}, shape, classes, 0)
+    return build_model(name, {}, shape, classes, 0)  # type: ignore[arg-type]
 
 
 def _print(found: Forecast, train: bool) -> None:
