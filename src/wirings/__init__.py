@@ -63,6 +63,8 @@ _NAMES = {
     "wirings.methods.edge_popup": ("EdgePopup",),
     "wirings.methods.gem_miner": ("GemMiner",),
     "wirings.methods.supermask": ("Supermask",),
+    "wirings.kernels.choose": ("Choice", "choose"),
+    "wirings.analysis.forecast": ("Forecast", "forecast"),
     "wirings.sparse": (
         "SparseConv1D",
         "SparseConv2d",

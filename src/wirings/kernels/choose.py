@@ -279,7 +279,9 @@ class Choice:
     @property
     def gain(self) -> float | None:
         """How many times faster sparse is than dense; below 1 it is slower."""
-        return None if self.sparse_ms is None or self.dense_ms is None else self.dense_ms / self.sparse_ms
+        if self.sparse_ms is None or self.dense_ms is None:
+            return None
+        return self.dense_ms / max(self.sparse_ms, 1e-12)
 
 
 def choose(
@@ -361,12 +363,13 @@ def _by_time(work: Work, dtype: torch.dtype, purpose: Purpose, calibration: Cali
     sparse = times * calibration.step_ms(work, "sparse", purpose, first=first)
     dense = times * calibration.step_ms(work, "dense", purpose, first=first)
     if half:
-        faster = _half_gain(work, calibration, purpose, first)
+        faster = _half_gain(work, calibration)
         dense /= faster
         said = f", dense in half precision counted {faster:.2g} times as fast as in float32"
     kernel: Kernel = "sparse" if sparse < dense else "dense"
     what = "a training step" if purpose == "train" else "a forward pass"
-    gain = dense / sparse if kernel == "sparse" else sparse / dense
+    slow, fast = (dense, sparse) if kernel == "sparse" else (sparse, dense)
+    gain = slow / max(fast, 1e-12)
     verdict = f"{gain:.2g} times faster" if kernel == "sparse" else f"{gain:.2g} times slower"
     why = (
         f"{100 * (1 - work.density):.4g} % sparse at batch {work.batch}: {what} takes {_ms(sparse)} sparse and "
@@ -376,10 +379,9 @@ def _by_time(work: Work, dtype: torch.dtype, purpose: Purpose, calibration: Cali
     return Choice(kernel=kernel, why=why, sparse_ms=sparse, dense_ms=dense)
 
 
-def _half_gain(work: Work, calibration: Calibration, purpose: Purpose, first: bool) -> float:
-    """How many times faster a dense layer is in bfloat16, at the nearest of the batches that were measured."""
+def _half_gain(work: Work, calibration: Calibration) -> float:
+    """How many times faster a dense training step is in bfloat16, for the nearest of the layers that were measured."""
     kind = "conv" if work.is_conv else "linear few" if work.batch <= _FEW else "linear"
-    del purpose, first  # measured for a whole step
     found = calibration.costs.get(f"half {kind}")
     return max(found[0], 0.1) if found else 1.0
 

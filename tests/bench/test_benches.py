@@ -1,0 +1,247 @@
+"""Every benchmark on something tiny: its rows, its checks against float64, its schema. No time is judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from wirings.bench import conv, graph_challenge, inference, linear, masks, memory, mlp, nets, peers, resnet18, threads
+from wirings.bench import topology as topology_bench
+from wirings.bench.result import Contender, begun, figure, filled, markdown, measured, provenance, table
+from wirings.core.errors import RunError, SettingsError
+from wirings.core.topology import Topology
+
+ROW = {"contender", "density", "mask", "median_ms", "best_ms", "ratio", "baseline", "error"}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _topology(**asked: Any) -> dict[str, Any]:
+    return topology_bench.run(quick=True, **asked)
+
+
+BENCHES: Mapping[str, Callable[..., dict[str, Any]]] = {
+    "mlp": lambda **k: mlp.run(
+        cases=[mlp.Case("tiny", (12, 16, 10), 8, (0.3,)), mlp.Case("net", (784, 8, 10), 4, (0.5,), ("trained",))], **k
+    ),
+    "inference": lambda **k: inference.run(cases=[inference.Case(24, 1, (0.3,)), inference.Case(24, 5, (0.3,))], **k),
+    "linear": lambda **k: linear.run(cases=[linear.Case(20, 3, (0.3,))], **k),
+    "conv": lambda **k: conv.run(cases=[conv.Case(6, 4, 6, stride=2, batches=(3,), densities=(0.3,))], **k),
+    "resnet18": lambda **k: resnet18.run(
+        cases=[resnet18.Case("resnet-20", 2, (0.3,), side=8, settings={"width": 0.25}, masks=("random",))], **k
+    ),
+    "topology": _topology,
+}
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_benchmark_checks_its_numbers_and_writes_them_down(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(masks.trained.__kwdefaults__, "steps", 3)
+    result = BENCHES[name](rounds=1, command=f"wirings bench {name}")
+    assert json.loads(json.dumps(result)) == result
+    assert (result["bench"], result["command"], result["threads"]) == (name, f"wirings bench {name}", 1)
+    assert result["machine"]["canary_before_ms"]["torch"] > 0
+    assert result["versions"]["torch"] == torch.__version__
+    assert result["cases"]
+    for case in result["cases"]:
+        assert case["rounds"] == 1
+        rows = case["rows"]
+        assert all(set(row) >= ROW for row in rows)
+        base = min((row["median_ms"] for row in rows if row["baseline"]), default=None)
+        for row in rows:
+            assert row["median_ms"] >= row["best_ms"] > 0
+            if base is not None:
+                assert row["ratio"] == pytest.approx(base / row["median_ms"])
+        ours = [row for row in rows if row["contender"].startswith("wirings")]
+        assert all(row["error"] is None or row["error"] < 1e-5 for row in ours)
+        if name not in ("topology",):
+            assert any(row["error"] is not None for row in ours)
+            assert any(row["contender"].startswith("dense, bf16") for row in rows)
+    heads, rows = table(result)
+    assert heads[:2] == ("case", "contender")
+    assert all(len(row) == len(heads) for row in rows)
+    assert f"`wirings bench {name}`" in markdown(result)
+
+
+def test_peers_run_where_they_are_installed_and_are_named_where_not() -> None:
+    found, missing = peers.asked(
+        ["dense", "torch-csr", "sparseprop", "mkl"], offers=("dense", "torch-csr", "sparseprop")
+    )
+    assert "torch-csr" in found
+    assert missing["mkl"] == "not part of this benchmark"
+    with pytest.raises(SettingsError, match=r"`--against` knows no 'torchcsr'. Did you mean 'torch-csr'\?"):
+        peers.asked(["torchcsr"], offers=peers.PEERS)
+    result = mlp.run(rounds=1, against=("dense", "torch-csr"), cases=[mlp.Case("tiny", (6, 8, 4), 3, (0.5,))])
+    rows = {row["contender"]: row for row in result["cases"][0]["rows"]}
+    assert rows["torch-csr"]["error"] < 1e-5
+    assert "dense, bf16" not in rows
+
+
+@pytest.mark.parametrize("peer", ["scipy", "torch-csr"])
+def test_a_peers_layer_computes_the_same(peer: str) -> None:
+    weight = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)).relu()
+    x = torch.randn(3, 7, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(peers.layer(peer, weight)(x), x @ weight.t(), atol=1e-5)
+
+
+def test_uneven_masks_have_the_counts_of_random_ones_and_uneven_rows() -> None:
+    shapes = {"a": (200, 200), "b": (8, 4, 3, 3)}
+    even, uneven = masks.random(shapes, 0.05), masks.uneven(shapes, 0.05)
+    assert {n: t.nnz for n, t in even.items()} == {n: t.nnz for n, t in uneven.items()}
+    spread = [float(w["a"].in_degrees.double().std()) for w in (even, uneven)]
+    assert spread[1] > 3 * spread[0]
+    assert masks.uneven(shapes, 0.05) == uneven
+
+
+def test_ratios_are_taken_to_the_fastest_baseline() -> None:
+    def busy(n: int) -> Callable[[], object]:
+        return lambda: sum(range(n))
+
+    case = measured(
+        "c", [Contender("slow", busy(40_000), baseline=True), Contender("fast", busy(20_000), baseline=True)], rounds=3
+    )
+    assert max(row["ratio"] for row in case["rows"]) == 1.0
+    alone = measured("c", [Contender("ours", busy(10), density=0.5)], rounds=1, batch=3)
+    assert (alone["rows"][0]["ratio"], alone["batch"]) == (None, 3)
+
+
+def _result() -> dict[str, Any]:
+    row = {"contender": "wirings", "density": 0.05, "mask": "random", "median_ms": 1.0, "best_ms": 0.9}
+    rows = [
+        {**row, "contender": "dense", "density": None, "mask": "", "median_ms": 10.0, "ratio": 1.0},
+        {**row, "ratio": 10.0, "error": 1e-7},
+        {**row, "density": 0.01, "ratio": 30.0, "error": None},
+    ]
+    found = begun("mlp", "wirings bench mlp", threads=1, missing={"mkl": "not installed"})
+    return {**found, "cases": [{"case": "net", "rows": rows}]}
+
+
+def test_a_table_tells_sparsity_in_percent_and_where_it_comes_from() -> None:
+    result = _result()
+    heads, rows = table(result)
+    assert heads == (
+        "case", "contender", "sparsity", "connections", "ms (median)", "ms (best)", "against dense", "error"
+    )  # fmt: skip
+    assert rows[1] == ["", "wirings", "95 %", "random", "1.000", "0.900", "10.00", "1e-07"]
+    assert "mkl: not installed." in provenance(result)
+    canary = {"torch": 1.0}
+    result["machine"] = {
+        "clock": "wall time", "load_before": 0, "load_after": 0, "canary_before_ms": canary, "canary_after_ms": canary
+    }  # fmt: skip
+    assert "take this table again" not in " ".join(provenance(result))
+    result["machine"]["canary_after_ms"] = {"torch": 1.2}
+    assert "the canary moved by more than 10 %, so take this table again" in " ".join(provenance(result))
+
+
+def test_a_figure_has_a_line_a_contender_and_needs_something_to_draw() -> None:
+    drawn = figure(_result())
+    assert [series.label for series in drawn.panels[0].series] == ["wirings, random", "dense"]
+    assert drawn.panels[0].series[0].y == (10.0, 30.0)
+    with pytest.raises(ValueError, match="there is nothing to draw in the results of `mlp`"):
+        figure({**_result(), "cases": []})
+
+
+def test_tables_go_to_their_places_and_nowhere_else() -> None:
+    text = "before\n<!-- bench: mlp -->\nold\n<!-- end -->\nbetween\n<!-- bench: conv -->\nkept\n<!-- end -->\nafter\n"
+    new, places = filled(text, {"mlp": r"\1 new"})
+    assert new == text.replace("old", r"\1 new")
+    assert places == {"mlp", "conv"}
+    assert filled(new, {"mlp": r"\1 new"})[0] == new
+
+
+def test_memory_is_measured_in_a_fresh_process() -> None:
+    result = memory.run(rounds=1, cases=[{"name": "tiny", "widths": [20, 300, 300, 5], "density": 0.01, "batch": 4}])
+    row = result["cases"][0]["rows"][0]
+    assert row["nnz"] == round(0.01 * 20 * 300) + 900 + round(0.01 * 300 * 5)
+    assert row["above_mb"] >= 0
+    assert row["imports_mb"] > 10
+    assert row["bytes_per_connection"] == pytest.approx(1e6 * row["above_mb"] / row["nnz"])
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_a_process_that_dies_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.sys, "executable", "/bin/false")
+    with pytest.raises(RunError, match="The memory benchmark `big` died: killed; the memory may have run out"):
+        memory.in_fresh_process({"name": "big", "widths": [2, 2], "threads": 1})
+
+
+def test_scaling_keeps_the_connections_and_changes_the_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(spec: Mapping[str, Any]) -> dict[str, Any]:
+        n = spec["widths"][0]
+        return {"nnz": round(spec["density"] * n * n), "positions": n * n, "above_mb": 3.0, "activations_mb": 1.0,
+                "bytes_per_connection": 1.0, "dense_gb": 1.0, "step_ms": [9.0, 2.0, 4.0]}  # fmt: skip
+
+    monkeypatch.setattr(memory, "in_fresh_process", fake)
+    rows = [case["rows"][0] for case in memory.scaling(rounds=2, quick=True)["cases"]]
+    assert [row["nnz"] for row in rows[:3]] == [10**5] * 3
+    assert rows[0]["median_ms"] == 3.0  # the first step builds the index and does not count
+    assert rows[0]["ns_per_unit"] == pytest.approx(3e6 / (10**5 + 2 * 512))
+    assert rows[0]["ns_per_sample"] == pytest.approx(3e6 / (10**5 * 16))
+    assert rows[0]["held_mb"] == 2.0
+
+
+def test_threads_are_compared_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(threads, "_blocks", lambda quick: {"net": lambda: seen.append(torch.get_num_threads())})
+    result = threads.run(rounds=1, quick=True)
+    assert torch.get_num_threads() == before
+    assert [row["contender"] for row in result["cases"][0]["rows"]] == ["one thread", "2 threads"]
+    assert set(seen) == {1, 2}
+
+
+# ---------------------------------------------------------------------- the Graph Challenge
+
+
+@pytest.mark.parametrize("neurons", [1024, 4096])
+def test_every_neuron_of_the_challenge_has_32_connections_in_and_out(neurons: int) -> None:
+    layers = graph_challenge.network(neurons, 14)
+    assert len(layers) == 14
+    assert layers[12] is layers[0]
+    for topology in layers[:4]:
+        assert topology.shape == (neurons, neurons)
+        assert set(topology.in_degrees.tolist()) == set(topology.out_degrees.tolist()) == {32}
+
+
+def test_inference_agrees_with_scipy_whether_dead_images_are_dropped_or_not() -> None:
+    layers = graph_challenge.network(1024, 25)
+    x = graph_challenge.images(1024, 40)
+    assert set(x.unique().tolist()) == {0.0, 1.0}
+    x[3], x[5:9] = 0, torch.rand(4, 1024, generator=torch.Generator().manual_seed(0)).round()  # bright ones live
+    exact = graph_challenge.by_scipy(layers, x, -0.30)
+    assert 0 < int(exact.any(1).sum()) < 40, "some images live and some have died"
+    for drop in (True, False):
+        y = graph_challenge.infer(layers, x, -0.30, drop=drop)
+        assert torch.allclose(y.double(), exact, atol=1e-4)
+        assert torch.equal(y.any(1), exact.any(1))
+
+
+def test_the_challenge_counts_edges_and_refuses_other_networks() -> None:
+    result = graph_challenge.run(rounds=1, cases=[graph_challenge.Case(1024, 4, images=8, check=True)])
+    row = result["cases"][0]["rows"][0]
+    assert row["error"] < 1e-5
+    assert row["edges_per_second"] == pytest.approx(8 * 4 * 32768 / (1e-3 * row["median_ms"]))
+    with pytest.raises(ValueError, match=r"`neurons` of the Graph Challenge must be one of 1024, 4096.* Got 1000."):
+        graph_challenge.network(1000, 1)
+    with pytest.raises(ValueError, match=r"`layers` of the Graph Challenge must be at least 1. Got 0."):
+        graph_challenge.network(1024, 0)
+
+
+def test_networks_of_benchmarks_are_equal_where_they_must_be() -> None:
+    net = nets.stack(6, 8, 4)
+    wiring = masks.random(nets.shapes_of(net), 0.5)
+    x, labels = nets.batch_of((5, 6), 4)
+    assert nets.error(nets.sparse(net, wiring), nets.masked(net, wiring), x) < 1e-6
+    assert nets.error(net, nets.masked(net, wiring), x) > 1e-3
+    nets.training(net, x, labels, foreach=True)()
+    assert net[0].weight.grad is not None
+    assert isinstance(wiring["0.weight"], Topology)
