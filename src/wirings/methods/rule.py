@@ -72,10 +72,8 @@ class Straight:
         if not (self.decay or self.rim_decay):
             return None
         inside, whole = support.forward.mask, support.backward.mask
-        strength = torch.zeros_like(trained)
-        strength[whole] = self.rim_decay / support.forward.density
-        strength[inside] = self.decay
-        return trained * strength
+        strength = torch.full_like(trained, self.rim_decay / support.forward.density)
+        return trained * strength.masked_fill_(~whole, 0).masked_fill_(inside, self.decay)
 
     def project(self, trained: Tensor) -> Tensor:
         return trained
