@@ -162,4 +162,4 @@ def test_doctor_prints_where_sparse_begins_to_be_faster(capsys: pytest.CaptureFi
     code, out, _ = wirings(capsys, "doctor")
     assert code == 0
     line = next(line for line in out.splitlines() if line.startswith("linear 1024 x 1024") and " 128 " in line)
-    assert line.split()[-4:] == ["67", "%", "67", "%"]
+    assert line.split()[-4:] == ["66.7", "%", "66.7", "%"]

@@ -46,13 +46,14 @@ CONV = (
     Work(shape=(512, 512, 3, 3), nnz=0, batch=32, image=(4, 4), padding=1),
     Work(shape=(128, 64, 3, 3), nnz=0, batch=16, image=(32, 32), padding=1, stride=2),
     Work(shape=(64, 256, 1, 1), nnz=0, batch=16, image=(16, 16)),
+    Work(shape=(64, 64, 3, 3), nnz=0, batch=32, image=(8, 8), padding=1),
     Work(shape=(16, 16, 3, 3), nnz=0, batch=32, image=(32, 32), padding=1),
     Work(shape=(32, 3, 3, 3), nnz=0, batch=16, image=(32, 32), padding=1),
     Work(shape=(64, 64, 3, 3), nnz=0, batch=1, image=(32, 32), padding=1),
     Work(shape=(256, 256, 3, 3), nnz=0, batch=1, image=(8, 8), padding=1),
     Work(shape=(64, 256, 1, 1), nnz=0, batch=1, image=(16, 16)),
 )
-DENSITIES = (0.01, 0.05, 0.2)
+DENSITIES = (0.01, 0.05, 0.2, 0.5)
 _BLOCK = 4e-4  # seconds; what is quicker is repeated until it takes as long
 _log = logging.getLogger("wirings")
 

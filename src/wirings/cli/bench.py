@@ -136,6 +136,7 @@ def _print(result: Result) -> None:
         return
     heads, rows = table(result)
     drawn = Table(*heads, box=None, pad_edge=False, header_style="bold")
+    drawn.columns[0].no_wrap = True
     for column in drawn.columns[2:]:
         column.justify = "right"
     for i, row in enumerate(rows):

@@ -74,7 +74,7 @@ def _break_even(console: Console, calibrate: bool) -> None:
     table = Table(*heads, box=None, pad_edge=False, header_style="bold")
     found = break_even_table(calibration)
     for train, infer in zip(found[::2], found[1::2], strict=True):
-        told = ["never" if row.sparsity is None else f"{100 * row.sparsity:.0f} %" for row in (train, infer)]
+        told = ["never" if row.sparsity is None else f"{100 * row.sparsity:.3g} %" for row in (train, infer)]
         table.add_row(train.layer, str(train.batch), *told)
     console.print(table)
     key = calibration.key

@@ -432,7 +432,7 @@ def _by_rule(work: Work, dtype: torch.dtype, purpose: Purpose) -> Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class BreakEven:
-    """A layer, and from which sparsity on it is faster in sparse storage; ``None`` if it never is."""
+    """A layer, and from which sparsity on it is faster in sparse storage; ``None`` if not even at 99.9 %."""
 
     layer: str
     batch: int
@@ -473,7 +473,7 @@ def break_even_table(calibration: Calibration) -> list[BreakEven]:
             for purpose in ("train", "infer"):
                 some = replace(work, batch=batch)
                 density = break_even(some, purpose, calibration)
-                sparsity = None if density is None else 1 - density
+                sparsity = None if density is None or density < 0.001 else 1 - density
                 found.append(BreakEven(layer=name, batch=batch, purpose=purpose, sparsity=sparsity))
     return found
 
