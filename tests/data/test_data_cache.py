@@ -14,11 +14,12 @@ import torch
 from made import IDX_NAMES, idx_files, source_of, write
 
 import wirings
+from wirings.core.cache import cache_folder
 from wirings.core.errors import DataError
 from wirings.data import cache, idx
 from wirings.data.image_data import Arrays, described
 from wirings.data.load import from_source
-from wirings.data.places import cache_folder, roots
+from wirings.data.places import roots
 
 
 def small() -> Arrays:

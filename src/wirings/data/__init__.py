@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
+from wirings.core.cache import cache_folder
 from wirings.data.augment import Augment, CentreCrop, CropFlip, Distort
 from wirings.data.batches import Batches, Normalise, in_order
 from wirings.data.download import download
 from wirings.data.gaussian_blobs import blobs
 from wirings.data.image_data import ImageData
 from wirings.data.load import canonical, load, locate, names
-from wirings.data.places import cache_folder
 from wirings.data.split import split
 
 __all__ = [

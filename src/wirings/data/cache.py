@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from wirings.core.cache import cache_folder
 from wirings.data.image_data import Arrays, ImageData, described
-from wirings.data.places import cache_folder
 
 FORMAT = 1
 """Part of every key: raise it when decoding changes."""

@@ -1,18 +1,11 @@
-"""Where data lies: the folders to look in, and the cache."""
+"""Where data lies: the folders to look in."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-
-def cache_folder() -> Path:
-    """``$WIRINGS_CACHE``, or ``wirings`` in the user's cache folder (``$XDG_CACHE_HOME`` or ``~/.cache``)."""
-    named = os.environ.get("WIRINGS_CACHE")
-    if named:
-        return Path(named).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "wirings"
+from wirings.core.cache import cache_folder
 
 
 def download_folder() -> Path:
