@@ -94,7 +94,7 @@ EXAMPLES: list[tuple[str, object]] = [
     ("maker", ErdosRenyi(0.1, budget=Uniform(dense=("a",)), form=NM(1, 2))),
     ("maker", Bernoulli(0.2, budget=uniform)),
     ("maker", FixedFanIn(0.2)),
-    ("maker", Magnitude(0.05, scope="layer", budget=erk)),
+    ("maker", Magnitude(0.05, scope="local", budget=erk)),
     ("maker", LAMP(0.05)),
     ("sample", Sample()),
     (
