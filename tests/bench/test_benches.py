@@ -51,7 +51,7 @@ def test_a_benchmark_checks_its_numbers_and_writes_them_down(name: str, monkeypa
     assert json.loads(json.dumps(result)) == result
     assert (result["bench"], result["command"], result["threads"]) == (name, f"wirings bench {name}", 1)
     assert result["machine"]["canary_before_ms"]["torch"] > 0
-    assert result["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(result["versions"]["torch"])  # metadata leaves the build out
     assert result["cases"]
     for case in result["cases"]:
         assert case["rounds"] == 1

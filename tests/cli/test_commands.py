@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -94,7 +94,7 @@ def test_settings_are_printed_as_toml_that_makes_the_same_run(
         (["rnu"], 'Did you mean "run"?'),
         (["data", "mnits"], "Did you mean 'mnist'?"),
         (["compare", "no-such-folder"], "There is no finished run in no-such-folder"),
-        (["show", "no-such-run"], "no-such-run"),
+        (["show", "no-such-run"], "There is no run"),
         (["study", "quickstrat"], "Did you mean 'quickstart'?"),
     ],
 )
@@ -178,11 +178,12 @@ def test_a_run_folder_in_use_is_left_alone(capsys: pytest.CaptureFixture[str], t
 
 def test_help_needs_no_torch() -> None:
     code = "import sys; from wirings.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
-    begun = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env, timeout=60
+    )
     assert done.returncode == 0, done.stderr
-    assert "quickstart" in done.stdout or "study" in done.stdout
-    assert time.monotonic() - begun < 30  # a hang, not a benchmark
+    assert "A published experiment" in done.stdout
 
 
 def test_torch_is_as_it_was_after_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

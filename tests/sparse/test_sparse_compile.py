@@ -78,6 +78,7 @@ def test_generated_code_follows_the_wiring_too(name: str) -> None:
     compiled_equals_eager(name, "inductor")
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch 2.15's own opcheck
 def test_the_custom_ops_keep_torchs_rules() -> None:
     layer = to_sparse(nn.Linear(6, 4).double(), {"weight": wr.Topology.at((4, 6), [0, 5, 7, 23])})
     x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
