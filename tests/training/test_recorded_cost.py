@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from wirings.core.budgets import uniform
-from wirings.methods import DNW
+from wirings.core.schedules import Cubic, Every
+from wirings.methods import DNW, GradualMagnitude
 from wirings.training import Run, train
 
 
@@ -27,3 +28,16 @@ def test_frozen_dnw_makes_no_dense_weight_gradient_after_the_freezing_step(
     per_step = [128] * 7 + [4]
     images = sum(per_step[n % 8] for n in range(dense)), sum(per_step[n % 8] for n in range(dense, steps))
     assert results["training_flops"] == pytest.approx(images[0] * dense_steps + images[1] * sparse_steps)
+
+
+def test_the_best_epoch_of_a_pruned_network_is_a_sparse_one(tmp_path: Path) -> None:
+    method = GradualMagnitude(density=Cubic(final=0.02, begin=0, until=0.75), when=Every(1))
+    settings = {"hidden": [16]}
+    run = Run(model="mlp", model_settings=settings, data="gaussian-blobs", method=method, epochs=8, batch_size=128)
+    record = train(run, tmp_path)
+    rows = {row["step"]: row for row in record.metrics}
+    best = rows[record.results["best_step"]]
+    assert max(row["held_out_accuracy"] for row in rows.values()) > best["held_out_accuracy"]  # it was better, denser
+    assert best["density"] == pytest.approx(0.02, rel=0.02)
+    sparse = [row["held_out_accuracy"] for row in rows.values() if row["density"] < 0.0205]
+    assert record.results["held_out_accuracy_best"] == max(sparse)

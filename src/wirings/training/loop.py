@@ -303,11 +303,20 @@ def _row(live: _Live, learnt: Mapping[str, Any]) -> dict[str, Any]:
     row |= live.measures.row()
     with live.folder.metrics.open("a", encoding="utf-8") as file:
         file.write(line(row))
-    if live.step > live.first and seen.accuracy > live.best.get("accuracy", -1.0):
-        live.best = {"step": live.step, "epoch": row["epoch"], "accuracy": seen.accuracy}
+    if live.step > live.first and _is_best(live.best, seen.accuracy, row["density"]):
+        live.best = {"step": live.step, "epoch": row["epoch"], "accuracy": seen.accuracy, "density": row["density"]}
         if live.task.held_out is not None:  # to test it at the end
             live.best_values = {name: t.detach().cpu().clone() for name, t in live.model.state_dict().items()}
     return row
+
+
+def _is_best(best: Mapping[str, Any], accuracy: float, density: float) -> bool:
+    """Whether this epoch takes the place of the best so far; one at which the network was denser does not compete.
+
+    Gradual pruning passes through dense networks: the best epoch of a sparse run must be a sparse one. One per cent is
+    left for counts that breathe.
+    """
+    return not best or density < 0.99 * best["density"] or accuracy > best["accuracy"]
 
 
 @dataclass(frozen=True)
