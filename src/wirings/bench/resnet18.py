@@ -13,6 +13,7 @@ from wirings import models
 from wirings.bench import masks, nets, peers
 from wirings.bench.protocol import watched
 from wirings.bench.result import Contender, Result, begun, measured
+from wirings.sparse import keep_planes
 
 OFFERS = peers.DENSE
 
@@ -69,8 +70,12 @@ def _case(case: Case, against: Sequence[str], rounds: int) -> Result:
     for density in case.densities:
         for mask in case.masks:
             wiring = masks.MASKS[mask](shapes, density)
-            ours, twin = nets.sparse(net(), wiring), nets.masked(net(), wiring)
-            off = nets.error(ours.eval(), twin.eval(), x[:2])
-            block = nets.training(ours.train(), x, labels, groups=True, fused=True)
-            contenders.append(Contender("wirings", block, density, mask, error=off))
+            twin = nets.masked(net(), wiring).eval()
+            for name, ours in (
+                ("wirings, in planes", keep_planes(nets.sparse(net(), wiring))),
+                ("wirings, layer by layer", nets.sparse(net(), wiring)),
+            ):
+                off = nets.error(ours.eval(), twin, x[:2])
+                block = nets.training(ours.train(), x, labels, groups=True, fused=True)
+                contenders.append(Contender(name, block, density, mask, error=off))
     return measured(f"{case.model}, batch {case.batch}", contenders, rounds=rounds, batch=case.batch)
