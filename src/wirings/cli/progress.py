@@ -20,9 +20,7 @@ LINE_EVERY = 10.0
 def shown(total: int, console: Console | None = None) -> Iterator[Listener]:
     """A listener for `train_all` that shows how far ``total`` runs are and how long the rest will take."""
     console = console or Console(stderr=True, highlight=False)
-    if total == 0:
-        yield lambda event: None
-    elif console.is_terminal:
+    if console.is_terminal:
         with _bars(console, total) as listener:
             yield listener
     else:
@@ -33,12 +31,17 @@ def shown(total: int, console: Console | None = None) -> Iterator[Listener]:
 def _bars(console: Console, total: int) -> Iterator[Listener]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        runs = progress.add_task("[bold]runs", total=total)
+        runs = progress.add_task("[bold]done", total=total)
         live: dict[str, Any] = {}
         done: dict[str, float] = {}
 
         def listener(event: Mapping[str, Any]) -> None:
+            nonlocal total
             name, kind = event["id"], event["event"]
+            if kind == "more":
+                total += event["count"]
+                progress.update(runs, total=total)
+                return
             if kind in ("started", "epoch", "progress"):
                 if name not in live:
                     live[name] = progress.add_task(f"  {name}", total=event["steps"])
@@ -70,6 +73,9 @@ class _Lines:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         name, kind = event["id"], event["event"]
+        if kind == "more":
+            self.total += event["count"]
+            return
         if kind == "found":
             self.found += 1
         elif kind in _ENDS:
@@ -84,7 +90,7 @@ class _Lines:
             self.last = now
             left = (now - self.begun) * (wanted / made - 1)
             done = self.found + sum(share == 1.0 for share in self.share.values())
-            self.console.print(f"{done} of {self.total} runs done, about {_spoken(left)} left", soft_wrap=True)
+            self.console.print(f"{done} of {self.total} done, about {_spoken(left)} left", soft_wrap=True)
 
 
 def _spoken(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wirings.procedures.lottery import Lottery, Pruning, Ticket, lottery, lottery_runs
 from wirings.procedures.reinitialise import Control, Retrained, structure_only, structure_only_run
+from wirings.procedures.retraining import Retraining
 from wirings.procedures.sensitivity import Further, Sensitivity, recalibrated, sensitivity, sensitivity_of
 from wirings.procedures.values import Fit
 
@@ -14,6 +15,7 @@ __all__ = [
     "Lottery",
     "Pruning",
     "Retrained",
+    "Retraining",
     "Sensitivity",
     "Ticket",
     "lottery",

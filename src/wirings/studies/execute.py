@@ -1,11 +1,15 @@
-"""A study's runs: made side by side where they are missing, found where they are finished."""
+"""A study's runs and measurements: made side by side where they are missing, found where they are finished."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from wirings.studies.measurement import Lab, kept, measure_all
 from wirings.studies.study import Findings, Procedure, Study
+from wirings.training import host
 from wirings.training.folder import DIVERGED, FINISHED, place_of
 from wirings.training.jobs import train_all
 from wirings.training.loop import Listener
@@ -23,7 +27,7 @@ def execute(
     data_root: str | os.PathLike[str] | None = None,
     listener: Listener | None = None,
 ) -> Findings:
-    """Make what is missing of a study, several runs at a time, and give back all that is finished.
+    """Make what is missing of a study, runs first, then measurements, and give back all that is finished.
 
     A finished run is never made again, whichever study it was made for; an interrupted one goes on. A run that fails or
     diverges is named in ``missing`` and the others go on.
@@ -48,6 +52,13 @@ def execute(
     runs, then = _asked(study, *_scale(study, preset, seeds))
     outcomes = train_all(runs, root, jobs=jobs, then=then, data_root=data_root, listener=listener)
     errors = {outcome.run.id: outcome.error for outcome in outcomes if not outcome.finished}
+    found = collect(study, preset, root, seeds=seeds, errors=errors)
+    measurements = study.measurements(found)
+    if not measurements:
+        return found
+    tell = listener or (lambda event: None)
+    tell({"event": "more", "id": "", "count": len(measurements)})
+    errors |= measure_all(measurements, _lab(found, root, data_root), jobs=jobs or host.cores(), tell=tell)
     return collect(study, preset, root, seeds=seeds, errors=errors)
 
 
@@ -77,13 +88,18 @@ def collect(
         else:
             said = (errors or {}).get(run.id) or info.get("error")
             missing[run.id] = str(said or ("it diverged" if status == DIVERGED else "it is not made yet"))
-    return Findings(
+    found = Findings(
         study=study,
         preset=preset,
         seeds=tuple(chosen),
         records=tuple(records.values()),
         missing=missing,
         command=command(study, preset, seeds),
+    )
+    asked = {m.id: kept(m, root) for m in study.measurements(found)}
+    unmade = {name: (errors or {}).get(name, "it is not measured yet") for name, it in asked.items() if it is None}
+    return replace(
+        found, measurements={name: it for name, it in asked.items() if it is not None}, missing=missing | unmade
     )
 
 
@@ -107,6 +123,14 @@ def command(study: Study, preset: str, seeds: int | None = None) -> str:
     if seeds is not None and seeds != study.presets[preset].seeds:
         words += ["--seeds", str(seeds)]
     return " ".join(words)
+
+
+def _lab(found: Findings, root: str | os.PathLike[str], data_root: str | os.PathLike[str] | None) -> Lab:
+    return Lab(
+        root=Path(root),
+        data_root=None if data_root is None else os.fspath(data_root),
+        paths={record.id: str(record.path) for record in found.records},
+    )
 
 
 def _scale(study: Study, preset: str | None, seeds: int | None) -> tuple[str, Sequence[int]]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from wirings.analysis.claims import Verdict
 from wirings.core.errors import SettingsError, nearest
 from wirings.studies.cells import Cell, cells_of
 from wirings.studies.figures import Figure
+from wirings.studies.measurement import Measurement
 from wirings.studies.tables import Table
 from wirings.training.records import Record
 from wirings.training.settings import Run
@@ -69,7 +70,8 @@ class Findings:
         preset: at which scale.
         seeds: of the runs that were asked for.
         records: finished runs, in the order in which the study asks for them.
-        missing: ids of runs that are not finished, and why.
+        measurements: id -> what was measured beside the runs, as its file tells it.
+        missing: ids of runs and measurements that are not finished, and why.
         command: what makes them all again.
     """
 
@@ -77,6 +79,7 @@ class Findings:
     preset: str
     seeds: tuple[int, ...]
     records: tuple[Record, ...] = field(repr=False)
+    measurements: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     missing: Mapping[str, str] = field(default_factory=dict, repr=False)
     command: str = ""
 
@@ -94,6 +97,11 @@ class Findings:
         """The runs of these methods, by seed; at this density where one is given (to 2 % of it)."""
         found = [r for r in self.records if r.method in methods and _near(r.density, density)]
         return sorted(found, key=lambda r: (methods.index(r.method), -r.density, r.seed))
+
+    def measured(self, measurement: Measurement) -> Mapping[str, Any] | None:
+        """The result of a measurement, or None where it is not made yet."""
+        found = self.measurements.get(measurement.id)
+        return None if found is None else found["result"]  # type: ignore[no-any-return]
 
     def cell(self, method: str, density: float | None = None) -> Cell | None:
         """The cell of a method (at this density), or None where no run of it is finished."""
@@ -115,6 +123,7 @@ class Study:
         question: what is asked, in a paragraph or two, parted by empty lines.
         presets: scale -> how many seeds, and what it takes; `PRESETS` says what the scales mean.
         runs: (preset, seeds) -> everything to be trained; single runs, and procedures.
+        measurements: findings -> what is to be computed once from the finished runs, or without any.
         tables: findings -> tables, the main one first.
         figures: findings -> figures, one a question.
         claims: findings -> verdicts on published claims, already corrected for being several (`judge_all`).
@@ -129,6 +138,7 @@ class Study:
     runs: Callable[[str, Sequence[int]], Sequence[Work]]
     tables: Callable[[Findings], Sequence[Table]]
     figures: Callable[[Findings], Sequence[Figure]]
+    measurements: Callable[[Findings], Sequence[Measurement]] = lambda found: ()
     claims: Callable[[Findings], Sequence[Verdict]] = lambda found: ()
     answers: Callable[[Findings], Sequence[str]] = lambda found: ()
     source: str = ""
