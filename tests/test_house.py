@@ -29,6 +29,7 @@ USES |= {
     "analysis": _FOUR,
     "training": _FOUR | {"models", "data", "analysis"},
 }
+USES["gallery"] = {"core"}
 USES["testing"] = _FOUR  # the suites that plug-ins join
 USES["procedures"] = {*USES}
 USES["studies"] = {*USES}

@@ -75,6 +75,7 @@ _NAMES = {
         "to_dense",
         "to_sparse",
     ),
+    "wirings.gallery": ("load_wiring",),
     "wirings.attach": ("attach", "Sparsifier", "follow", "param_groups", "summary"),
     "wirings.training": ("Run", "Record", "train", "train_all", "find"),
     "wirings.procedures": ("Lottery", "Pruning", "lottery", "structure_only", "sensitivity"),

@@ -178,7 +178,7 @@ def test_the_csv_holds_the_tables_numbers(html: str, quick: Findings) -> None:
 def test_the_files_of_a_study_lie_where_they_should(written: Path) -> None:
     folder = written.parent
     assert folder.name == "quickstart-smoke"
-    for name in ("tables/methods.md", "tables/methods.csv", "runs.csv", "figures/accuracy.csv"):
+    for name in ("tables/methods.md", "tables/methods.csv", "runs.csv", "cells.csv", "figures/accuracy.csv"):
         assert (folder / name).stat().st_size > 100
     svg = (folder / "figures/accuracy.svg").read_text(encoding="utf-8")
     assert "<svg" in svg

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from wirings.core.errors import SettingsError
 from wirings.core.settings import to_plain
 from wirings.makers.random import ErdosRenyi
 from wirings.methods import Static
+from wirings.procedures import Retraining
 from wirings.studies import registry
 from wirings.studies.cells import cells_of, plus_minus
 from wirings.studies.execute import collect, command, count, execute
 from wirings.studies.figures import Figure, Panel, Series
 from wirings.studies.registry import studies, study_of
-from wirings.studies.study import Findings, Preset, Study
+from wirings.studies.study import Findings, Preset, Study, Work
 from wirings.studies.tables import Column, Row, Spread, Table
 from wirings.training.records import Record
 from wirings.training.settings import Run
@@ -213,3 +215,33 @@ def test_one_value_has_no_interval() -> None:
     span = Spread((1.0, 2.0, 3.0)).interval
     assert span is not None
     assert span.low == pytest.approx(2 - 2.484, abs=1e-3)
+
+
+def test_a_wiring_trained_again_is_one_cell_over_its_seeds_though_every_seed_has_its_own_file(tmp_path: Path) -> None:
+    def again(preset: str, seeds: Sequence[int]) -> list[Work]:
+        return [Retraining(after=tiny(seed, method=Static(begin=ErdosRenyi(0.3)))) for seed in seeds]
+
+    found = execute(dataclasses.replace(TINY, runs=again), None, tmp_path, jobs=2)
+    assert [(cell.method, cell.n, cell.seeds) for cell in found.cells] == [
+        ("static", 2, (0, 1)),
+        ("static-structure", 2, (1000, 1001)),
+    ]
+
+
+def test_two_wiring_files_with_the_same_seed_are_two_cells(tmp_path: Path) -> None:
+    wirings = [ErdosRenyi(0.3)({"fc1.weight": (4, 4)}, torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    records = []
+    for i, wiring in enumerate(wirings):
+        wiring.save(tmp_path / f"{i}.safetensors")
+        info = {
+            "id": f"a{i}",
+            "group": f"a{i}",
+            "method": "static",
+            "status": "finished",
+            "seeds": {"seed": 0},
+            "settings": {"model": "mlp", "method": to_plain(Static(begin=wiring))},
+            "results": {"density": wiring.density},
+            "data": {"name": "none"},
+        }
+        records.append(Record(tmp_path / f"a{i}", info=info))
+    assert len(cells_of(records)) == 2

@@ -5,6 +5,8 @@
     claims.csv                   a row a claim, scale, network and data set, of every study
     <study>-<preset>/index.html  the page
     <study>-<preset>/runs.csv    a row a finished run
+    <study>-<preset>/cells.csv   a row a setting, over its seeds
+    <study>-<preset>/measured.json  what was measured beside the runs
     <study>-<preset>/tables/     each table as Markdown and CSV
     <study>-<preset>/figures/    each figure as SVG, PNG and the CSV of what is drawn
 """
@@ -12,7 +14,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
+import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -21,7 +25,10 @@ from wirings.core.files import write_bytes, write_text
 from wirings.report.draw import whole
 from wirings.report.page import POINT_HEADS, RUN_HEADS, Said, page, run_values
 from wirings.report.tables import dicts_csv, markdown, rows_csv, table_csv
+from wirings.studies.cells import Cell
 from wirings.studies.study import Findings
+from wirings.studies.tables import Spread
+from wirings.training.records import Record
 
 
 def write(found: Findings, out: str | Path = "results", *, said: Said | None = None) -> Path:
@@ -48,6 +55,10 @@ def write(found: Findings, out: str | Path = "results", *, said: Said | None = N
             files.append(f"figures/{figure.name}.{kind}")
             write_bytes(folder / files[-1], content)
     write_text(folder / "runs.csv", rows_csv([head for head, _ in RUN_HEADS], map(run_values, found.records)))
+    write_text(folder / "cells.csv", dicts_csv(CELL_HEADS, map(_cell, found.cells)))
+    if found.measurements:
+        brief = [{k: kept[k] for k in ("id", "kind", "settings", "result")} for kept in found.measurements.values()]
+        write_text(folder / "measured.json", "[\n" + ",\n".join(json.dumps(one) for one in brief) + "\n]\n")
     if said.verdicts:
         merge_claims(Path(out) / "claims.csv", said.verdicts)
     target = folder / "index.html"
@@ -68,6 +79,42 @@ def merge_claims(path: Path, verdicts: Iterable[Verdict]) -> None:
         if before is None or verdict.word != "unjudged" or before["verdict"] == "unjudged":
             rows[_key(row)] = row
     write_text(path, dicts_csv(COLUMNS, [rows[key] for key in sorted(rows, key=_place)]))
+
+
+CELL_HEADS = ("model", "data", "method", "density", "n", "test_accuracy", "low", "high", "sd", "seconds", "joules",
+              "energy_source", "wirings")  # fmt: skip
+"""The columns of ``cells.csv``; accuracies in percent of the test images, with the mean's 95 % interval."""
+
+
+def _cell(cell: Cell) -> dict[str, object]:
+    span = Spread(cell.last).interval
+    joules = [float(r.energy["joules"]) for r in cell.records if r.energy.get("joules") is not None]
+    return {
+        "model": cell.model,
+        "data": cell.data,
+        "method": cell.method,
+        "density": f"{cell.density:.6g}",
+        "n": cell.n,
+        "test_accuracy": f"{statistics.fmean(cell.last):.4f}",
+        "low": "" if span is None else f"{span.low:.4f}",
+        "high": "" if span is None else f"{span.high:.4f}",
+        "sd": "" if cell.n < 2 else f"{statistics.stdev(cell.last):.4f}",
+        "seconds": f"{statistics.median(r.seconds for r in cell.records):.3f}",
+        "joules": f"{statistics.median(joules):.1f}" if joules else "",
+        "energy_source": " ".join(sorted({str(r.energy.get("source", "")) for r in cell.records})),
+        "wirings": " ".join(map(_fingerprint, cell.records)),
+    }
+
+
+def _fingerprint(record: Record) -> str:
+    """Of the wiring at the end, as its file carries it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(record.path / "final" / "wiring.safetensors", framework="np") as file:
+            return str((file.metadata() or {}).get("fingerprint", ""))
+    except (OSError, SafetensorError):
+        return ""
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wirings.training.records import Record
@@ -103,13 +103,18 @@ class Cell:
 def cells_of(records: Iterable[Record]) -> list[Cell]:
     """Finished runs by setting: by network and data, then from dense to sparse, then by method.
 
-    Runs whose wiring files differ by their seed (the rounds of a lottery) have groups of their own; they are told
-    together where model, data, method, schedule and rounded sparsity are the same.
+    Runs that begin with a file of their own (the rounds of a lottery, a wiring that is trained again) have groups of
+    their own; they are told together where all beside the files is the same, unless two of them share a seed.
     """
-    groups: dict[object, list[Record]] = {}
+    told: dict[object, list[Record]] = {}
     for record in records:
         if record.finished:
-            groups.setdefault(_key(record), []).append(record)
+            told.setdefault(_key(record), []).append(record)
+    groups: dict[object, list[Record]] = {}
+    for key, members in told.items():
+        alike = len({record.seed for record in members}) == len(members)
+        for record in members:
+            groups.setdefault(key if alike else record.group, []).append(record)
     cells = [Cell(tuple(sorted(members, key=lambda r: r.seed))) for members in groups.values()]
     return sorted(cells, key=lambda c: (c.model, c.data, c.sparsity, c.method))
 
@@ -139,10 +144,15 @@ def dense_of(cell: Cell, cells: Iterable[Cell]) -> Cell | None:
 def _key(record: Record) -> object:
     """Equal for the runs of one cell: the group; where a run begins with files of its own, what is beside the files."""
     settings = record.info["settings"]
-    if "values" not in settings:
+    if "values" not in settings and not _begins_with_file(settings.get("method")):
         return record.group
     beside = {k: v for k, v in settings.items() if k not in _NOT_COMMON}
     return record.method, f"{record.density:.4f}", repr(sorted(beside.items(), key=lambda item: item[0]))
+
+
+def _begins_with_file(method: object) -> bool:
+    begin = method.get("begin") if isinstance(method, Mapping) else None
+    return isinstance(begin, Mapping) and "fingerprint" in begin
 
 
 _NOT_COMMON = ("seed", "values", "method", "threads", "device", "checkpoint")
