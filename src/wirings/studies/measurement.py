@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import re
+import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, fields
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -119,27 +120,46 @@ def measure_all(
     errors: dict[str, str] = {}
     if not wanted:
         return errors
-    jobs = min(jobs, len(wanted))
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("forkserver"), initializer=_alone) as pool:
-        futures = {pool.submit(_one, m, lab): name for name, m in wanted.items()}
-        try:
-            for future in as_completed(futures):
-                name = futures[future]
-                try:
-                    future.result()
-                    tell({"event": "finished", "id": name, "step": 1, "steps": 1})
-                except BrokenProcessPool:
-                    errors[name] = "Its process ended; it may have run out of memory."
-                except WiringsError as error:
-                    errors[name] = str(error)
-                except Exception as error:
-                    errors[name] = f"{type(error).__name__}: {error}"
-                if name in errors:
-                    tell({"event": "failed", "id": name, "error": errors[name]})
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for name, error in _outcomes(wanted, lab, jobs):
+        if error:
+            errors[name] = error
+            tell({"event": "failed", "id": name, "error": error})
+        else:
+            tell({"event": "finished", "id": name, "step": 1, "steps": 1})
     return errors
+
+
+def _outcomes(wanted: Mapping[str, Measurement], lab: Lab, jobs: int) -> Iterator[tuple[str, str]]:
+    """(id, error or nothing) as they come; those of a script or a notebook, which no other process knows, come last."""
+    beside = {name: m for name, m in wanted.items() if _importable(type(m))}
+    if beside:
+        with ProcessPoolExecutor(min(jobs, len(beside)), get_context("forkserver"), initializer=_alone) as pool:
+            futures = {pool.submit(_one, m, lab): name for name, m in beside.items()}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], _error(future.result)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    for name in wanted.keys() - beside.keys():
+        yield name, _error(lambda name=name: _one(wanted[name], lab))  # type: ignore[misc]
+
+
+def _importable(cls: type) -> bool:
+    home = sys.modules.get(cls.__module__)
+    return cls.__module__ != "__main__" and getattr(home, cls.__qualname__, None) is cls
+
+
+def _error(made: Callable[[], object]) -> str:
+    try:
+        made()
+    except BrokenProcessPool:
+        return "Its process ended; it may have run out of memory."
+    except WiringsError as error:
+        return str(error)
+    except Exception as error:  # whatever a stranger's code raises, the others go on
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _alone() -> None:
