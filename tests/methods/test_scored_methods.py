@@ -8,7 +8,9 @@ from typing import Literal
 
 import pytest
 import torch
+from torch import nn
 
+import wirings as wr
 from wirings.core.forms import Block
 from wirings.core.schedules import Every
 from wirings.core.settings import resolved
@@ -159,3 +161,68 @@ def test_a_settled_supermask_is_the_likelier_half() -> None:
 def test_the_network_ranks_single_scores_only() -> None:
     with pytest.raises(ValueError, match=r"`form` of `EdgePopup` must be Unstructured\(\) with scope=\"global\""):
         EdgePopup(scope="global", form=Block(2, 2))
+
+
+def test_a_rescaled_weight_is_multiplied_by_positions_over_connections() -> None:
+    frozen = torch.tensor([[2.0, -3.0, 0.5, 1.0, 4.0]])
+    support = Support(Topology.at((1, 5), [0, 3]), Topology.full((1, 5)))
+    rule = Scored(rescale=True)
+    assert rule.factor(support) == 2.5
+    assert rule.effective(frozen, frozen, support).tolist() == [[5.0, 0.0, 0.0, 2.5, 0.0]]
+    ones = torch.ones(1, 5)
+    assert rule.pullback(ones, ones, frozen, support).tolist() == [[5.0, -7.5, 1.25, 2.5, 10.0]]
+    assert frozen.tolist() == [[2.0, -3.0, 0.5, 1.0, 4.0]]
+    nothing = Support(Topology.at((1, 5), []), Topology.full((1, 5)))
+    assert rule.effective(frozen, frozen, nothing).count_nonzero() == 0
+
+
+def test_a_supermask_rescales_at_every_draw_and_its_frozen_weights_stay_exactly_what_they_were() -> None:
+    model = nn.Sequential(nn.Linear(20, 9, bias=False), nn.ReLU(), nn.Linear(9, 3, bias=False)).double()
+    drawn = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=50.0)
+    sparse = wr.attach(model, optimizer, Supermask(settle_at=25), steps=30)
+    rng, seen = generator(), set()
+    for _ in range(30):
+        optimizer.zero_grad()
+        images, labels = torch.randn(8, 20, generator=rng, dtype=torch.float64), torch.randint(3, (8,), generator=rng)
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+        for name, p in model.named_parameters():
+            topology = sparse.wiring[name]
+            seen.add(topology.nnz)
+            expected = drawn[name] * (p.numel() / topology.nnz)
+            assert torch.equal(p.detach(), expected.masked_fill(~topology.mask, 0))
+    assert len(seen) > 5
+
+
+def test_a_rescaled_weight_that_the_user_edits_is_what_trains_from_then_on() -> None:
+    model = nn.Sequential(nn.Linear(6, 4, bias=False)).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    sparse = wr.attach(model, optimizer, Supermask(settle_at=0), steps=10)
+    where = int(sparse.wiring["0.weight"].index[0])
+    model[0].weight.data.view(-1)[where] = 3.0
+    model(torch.ones(1, 6, dtype=torch.float64)).sum().backward()
+    optimizer.step()
+    assert model[0].weight.data.view(-1)[where] == pytest.approx(3.0)
+
+
+def test_without_rescaling_a_supermask_uses_the_weights_as_they_were_drawn() -> None:
+    assert Supermask(rescale=False).rule() == Scored(read="chance")
+    assert Supermask().rule() == Scored(read="chance", rescale=True)
+
+
+def test_gem_miner_tells_scores_at_a_bound_apart_by_a_draw_and_not_by_their_place() -> None:
+    """Many scores stand at exactly 1. Ties by place would keep the first weight's and empty the last ones."""
+    sites = {name: FakeSite(torch.ones(10, 100)) for name in "abc"}
+    method = GemMiner(density=0.1, when=Every(10), until=10, finish=100)
+    found = method.update(sites, 10, generator())
+    kept = {name: support.backward.nnz for name, support in found.items()}
+    assert sum(kept.values()) == 300
+    assert all(70 <= k <= 130 for k in kept.values())
+    assert found == method.update(sites, 10, generator())
+
+
+def test_gem_miner_never_draws_between_different_scores() -> None:
+    site = FakeSite([[1.0, 0.999999999, 0.0, 1e-12, 1.0, 0.0]])
+    method = GemMiner(density=4 / 6, when=Every(1), until=1, finish=100)
+    assert method.update({"w": site}, 1, generator())["w"].backward.index.tolist() == [0, 1, 3, 4]

@@ -28,8 +28,8 @@ class GemMiner(Method):
     clamped after each step. A survivor is a position not yet pruned; after each round as many survive over the whole
     network as a density falling by equal factors says. From ``finish`` on every survivor is used, so that the wiring
     has the asked density; train it with ``Static`` afterwards, on signed-constant weights.
-    Differs from the authors' code: exact counts instead of a strict threshold; no fallback where all scores fall below
-    one half (lower ``decay``).
+    Differs from the authors' code: exact counts instead of a strict threshold, and a draw among scores clamped to the
+    same bound; no fallback where all scores fall below one half (lower ``decay``).
 
     Example:
         >>> method = GemMiner(density=0.0144, decay=2e-4)  # the paper's ResNet-20 at 98.56 % sparse
@@ -73,7 +73,9 @@ class GemMiner(Method):
             falling = Exponential(initial=1.0, final=self.density, until=self.until)
             whole = Wiring(alive)
             k = min(round(falling(step) * Wiring.full(shapes_of(sites)).numel), whole.nnz)
-            alive = dict(top_global({n: site.weight(on=alive[n]) for n, site in sites.items()}, k, whole))
+            scores = {name: site.weight(on=alive[name]) for name, site in sites.items()}
+            # many stand at exactly 1, where they were clamped: ties by place would empty the last weights
+            alive = dict(top_global(scores, k, whole, ties=rng))
         return self._used(alive, sites, step)
 
     def _used(self, alive: dict[str, Topology], sites: Sites, step: int) -> Supports:
