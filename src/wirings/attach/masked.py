@@ -143,10 +143,16 @@ class MaskedSite:
 
     def _heed(self) -> None:
         """On the forward support the parameter is the truth: the user may have loaded or edited it."""
-        if not self._lent:
-            held = self.aside if self.frozen is None else self.frozen
-            assert held is not None
+        if self._lent:
+            return
+        held = self.aside if self.frozen is None else self.frozen
+        assert held is not None
+        factor = self.rule.factor(self.support)
+        if factor == 1:
             put_(held, self.param.data, self._used)
+        else:  # divided only where somebody edited: rounding would add up over the steps
+            edited = (self.param.data != held * factor) & self.support.forward.mask.to(held.device)
+            held.copy_(torch.where(edited, self.param.data / factor, held))
 
     # ------------------------------------------------------------------ a new support
 

@@ -13,7 +13,7 @@ from wirings.core.support import Support
 
 
 class Rule(Protocol):
-    """Five pure functions between the tensor that is trained and the weight that is used.
+    """Six pure functions between the tensor that is trained and the weight that is used.
 
     ``trains_scores`` tells apart the two worlds: where it is false, the trained tensor *is* the weight, on the forward
     support; where it is true, the weight stays frozen and what trains is a score for every position.
@@ -27,6 +27,10 @@ class Rule(Protocol):
 
     def effective(self, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
         """What the forward pass uses; zero outside ``support.forward``."""
+        ...
+
+    def factor(self, support: Support) -> float:
+        """What :meth:`effective` multiplies the frozen weights by."""
         ...
 
     def pullback(self, gradient: Tensor, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
@@ -65,6 +69,9 @@ class Straight:
     def effective(self, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
         return trained.masked_fill(~support.forward.mask, 0)
 
+    def factor(self, support: Support) -> float:
+        return 1.0
+
     def pullback(self, gradient: Tensor, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
         return gradient if support.backward.is_full else gradient.masked_fill(~support.backward.mask, 0)
 
@@ -91,10 +98,13 @@ class Scored:
             ``a = sqrt(5)``. ``"value"``: as they are, drawn from U[0, 1] and clamped to it after each step (Gem-Miner;
             Sreenivasan et al. 2022). ``"chance"``: as ``sigmoid(s)`` (learned supermasks; Zhou et al. 2019).
         decay: L2 strength on the scores of the backward support (the gradient of ``decay / 2 * s**2``).
+        rescale: multiply what is used by positions over used positions, as they are at each step (dynamic weight
+            rescaling; Zhou et al. 2019, section 5.2). For the gradient it is a constant.
     """
 
     read: Literal["magnitude", "value", "chance"] = "magnitude"
     decay: float = 0.0
+    rescale: bool = False
     trains_scores: ClassVar[bool] = True
 
     def begin(self, weight: Tensor, rng: Generator) -> Tensor:
@@ -105,10 +115,16 @@ class Scored:
         return draws.to(weight)
 
     def effective(self, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
-        return frozen.masked_fill(~support.forward.mask, 0)
+        used = frozen.masked_fill(~support.forward.mask, 0)
+        return used.mul_(self.factor(support)) if self.rescale else used
+
+    def factor(self, support: Support) -> float:
+        return support.forward.numel / max(support.forward.nnz, 1) if self.rescale else 1.0
 
     def pullback(self, gradient: Tensor, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
         scores = gradient * frozen * self._slope(trained)
+        if self.rescale:
+            scores.mul_(self.factor(support))
         return scores if support.backward.is_full else scores.masked_fill(~support.backward.mask, 0)
 
     def penalty(self, trained: Tensor, support: Support) -> Tensor | None:

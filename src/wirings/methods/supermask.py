@@ -24,19 +24,23 @@ class Supermask(Method):
     Zhou et al. 2019, section 5.2: the gradient of a score is that of the effective weight, times the frozen weight,
     times the slope of the sigmoid, straight through the draw. From ``settle_at`` on nothing is drawn: what is more
     likely than not is connected, so the wiring that is tested does not depend on a draw. There is no target density;
-    nothing rewards a sparse mask.
+    nothing rewards a sparse mask. What is used is multiplied by positions over connections of its weight (dynamic
+    weight rescaling), so that a drawn mask changes the scale of no layer.
     For masks by criteria on initial and trained weights see :mod:`wirings.makers.supermask`.
-    Differs from the paper: scores begin Kaiming-uniform, near probability one half; no dynamic weight rescaling; a last
-    threshold instead of averages over draws. Such scores want large learning rates (SGD with 100 in the paper).
+    Differs from the paper: scores begin Kaiming-uniform, near probability one half; the factor of the rescaling is a
+    constant for the gradient; a last threshold instead of averages over draws. Such scores want large learning rates
+    (SGD with 100 in the paper).
 
     Example:
         >>> method = Supermask()  # weights: wirings.models.reinitialise(model, rng, "signed-constant")
 
     Args:
         settle_at: the step (or share of the run) from which the likelier half is used.
+        rescale: dynamic weight rescaling. On in the paper's best supermasks.
     """
 
     settle_at: Duration = duration(default=1.0)
+    rescale: bool = True
     kind: Literal["supermask"] = field(default="supermask", repr=False)
 
     forms: ClassVar[tuple[type, ...]] = (Unstructured,)
@@ -46,7 +50,7 @@ class Supermask(Method):
         check_duration("settle_at", self)
 
     def rule(self) -> Rule:
-        return Scored(read="chance")
+        return Scored(read="chance", rescale=self.rescale)
 
     def start(self, sites: Sites, rng: Generator) -> Supports:
         return self.update(sites, 0, rng)
