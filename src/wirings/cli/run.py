@@ -38,6 +38,7 @@ def run_(
     rounds: int | None = None,
     rewind: str | None = None,
     augment: str | None = None,
+    execution: str | None = None,
     protocol: str | None = None,
     seed: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
@@ -100,6 +101,9 @@ def run_(
         Where a lottery puts survivors back to: a step, a share of the run or epochs. [default: 0, the first values]
     augment
         none, flip, crop or crop-flip. [default: none]
+    execution
+        masked: dense tensors with zeros; or sparse: from sparse storage, with the same results. Lists.
+        [default: masked]
     protocol
         held-out, or paper: choose the best epoch on the test set, as papers do. [default: held-out]
     seed
@@ -146,7 +150,7 @@ def run_(
         plain["optimizer"] = {**_table(plain.get("optimizer", "sgd")), "weight_decay": weight_decay}
 
     axes: dict[str, list[Any]] = {}
-    for name, text in (("model", model), ("data", data)):
+    for name, text in (("model", model), ("data", data), ("execution", execution)):
         if text is not None:
             axes[name] = flags.listed(text, str, flag=f"--{name}")
     if learning_rate is not None:

@@ -6,10 +6,9 @@ import os
 
 import torch
 
-from wirings.attach import attach
 from wirings.core.errors import SettingsError, WiringsError
-from wirings.makers.prunable import prunable
-from wirings.training.build import network, task
+from wirings.training.build import task
+from wirings.training.live import come_alive
 from wirings.training.settings import Run
 
 
@@ -22,12 +21,9 @@ def check(run: Run, data_root: str | os.PathLike[str] | None = None) -> None:
     with torch.random.fork_rng():
         try:
             images = task(run, data_root)
-            model = network(run, images.image_shape, images.data.classes)
-            optimizer = run.optimizer(model.parameters(), run.learning_rate)
-            if run.method is not None:
-                steps = run.total_steps(images.train.count)
-                where = prunable(model, except_=run.except_)
-                attach(model, optimizer, run.method, steps=steps, where=where, seed=run.seed_of("wiring")).detach()
+            net = come_alive(run, images, run.total_steps(images.train.count))
+            if net.sparse is not None:
+                net.sparse.detach()
         except WiringsError:
             raise
         except (ValueError, TypeError) as error:

@@ -21,15 +21,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wirings.analysis.degrees import dead_logits
-from wirings.attach import Sparsifier, attach
+from wirings.attach import Sparsifier
 from wirings.core.errors import RunError, SettingsError
 from wirings.core.files import written_aside
 from wirings.core.settings import resolved, to_plain
 from wirings.core.streams import derived_seed
 from wirings.data import Batches
-from wirings.makers.prunable import prunable
 from wirings.training import checkpoints, host
-from wirings.training.build import Task, network, task
+from wirings.training.build import Task, task
 from wirings.training.folder import (
     DIVERGED,
     FINISHED,
@@ -41,6 +40,7 @@ from wirings.training.folder import (
     place_of,
     stem,
 )
+from wirings.training.live import Network, come_alive, dense_values
 from wirings.training.measure import Measures
 from wirings.training.rates import Rate
 from wirings.training.records import Record
@@ -179,27 +179,24 @@ class _Live:
 def _begin(run: Run, folder: RunFolder, data_root: str | os.PathLike[str] | None) -> _Live:
     """Build what the run needs; where a checkpoint is, put it back as it was."""
     images = task(run, data_root)
-    model = network(run, images.image_shape, images.data.classes)
     steps = run.total_steps(images.train.count)
     first = 0 if run.values is None else run.values.step
     if first >= steps:
         raise SettingsError(f"`values` of `Run` have {first:,} steps behind them, but the run has only {steps:,}.")
-    optimizer = run.optimizer(model.parameters(), run.learning_rate)
-    sparse = None
-    if run.method is not None:
-        where = prunable(model, except_=run.except_)
-        sparse = attach(model, optimizer, run.method, steps=steps, where=where, seed=run.seed_of("wiring"))
-        sparse.step = first
+    meter = host.Meter()
+    net = come_alive(run, images, steps)
+    if net.sparse is not None:
+        net.sparse.step = first
     live = _Live(
         run=run,
         folder=folder,
         task=images,
-        model=model,
-        optimizer=optimizer,
-        sparse=sparse,
-        measures=Measures(model, sparse, (1, *images.image_shape), except_=run.except_),
-        meter=host.Meter(),
-        info=_described(run, images, steps, folder.read()),
+        model=net.model,
+        optimizer=net.optimizer,
+        sparse=net.sparse,
+        measures=Measures(net.plan, net.sparse, (1, *images.image_shape), shapes=net.shapes),
+        meter=meter,
+        info=_described(run, images, net, steps, folder.read()),
         steps=steps,
         first=first,
         step=first,
@@ -209,7 +206,7 @@ def _begin(run: Run, folder: RunFolder, data_root: str | os.PathLike[str] | None
     if not folder.config.exists():
         folder.config.write_text(run.to_toml(), encoding="utf-8")
     _restore(live)
-    model.train()
+    live.model.train()
     folder.note("resumed" if live.step > first else "started", step=live.step, pid=os.getpid())
     return live
 
@@ -235,7 +232,7 @@ def _restore(live: _Live) -> None:
     live.folder.keep_rows_up_to(step)
 
 
-def _described(run: Run, images: Task, steps: int, before: Mapping[str, Any]) -> dict[str, Any]:
+def _described(run: Run, images: Task, net: Network, steps: int, before: Mapping[str, Any]) -> dict[str, Any]:
     """What ``run.json`` says while the run goes on.
 
     Raises:
@@ -254,6 +251,7 @@ def _described(run: Run, images: Task, steps: int, before: Mapping[str, Any]) ->
         "status": "running",
         "settings": to_plain(run),
         "steps": steps,
+        "execution": _execution(net),
         "seeds": {"seed": run.seed} | {name: run.seed_of(name) for name in STREAMS},
         "data": {
             "name": images.data.name,
@@ -271,6 +269,12 @@ def _described(run: Run, images: Task, steps: int, before: Mapping[str, Any]) ->
         "device": str(images.train.images.device),
         "started": before.get("started", now()),
     }
+
+
+def _execution(net: Network) -> dict[str, Any]:
+    """How it runs, and what of a truly sparse network is masked nevertheless."""
+    kind = "dense" if net.sparse is None else "masked" if net.plan is net.model else "sparse"
+    return {"kind": kind, "masked": dict(net.beside)} if kind == "sparse" else {"kind": kind}
 
 
 # ---------------------------------------------------------------------- while it goes
@@ -371,7 +375,7 @@ def _snapshot(live: _Live) -> None:
     """All values after this step, to rewind to."""
     target = live.folder.snapshots / f"{stem(live.step)}.safetensors"
     with written_aside(target) as aside:
-        checkpoints.save_values(live.model.state_dict(), aside)
+        checkpoints.save_values(dense_values(live.model), aside)
 
 
 # ---------------------------------------------------------------------- after
@@ -388,7 +392,7 @@ def _finish(live: _Live, tell: Listener) -> None:
     }
 
     def fill(aside: Path) -> None:
-        checkpoints.save_values(live.model.state_dict(), aside / "model.safetensors")
+        checkpoints.save_values(dense_values(live.model), aside / "model.safetensors")
         live.measures.wiring.save(aside / "wiring.safetensors")
 
     checkpoints.whole_folder(live.folder.final, fill)

@@ -15,8 +15,7 @@ from wirings.analysis.overlap import jaccard
 from wirings.analysis.paths import effective_wiring
 from wirings.attach import Sparsifier
 from wirings.core.topology import Topology
-from wirings.core.wiring import Wiring
-from wirings.training.build import shapes_of
+from wirings.core.wiring import Shapes, Wiring
 from wirings.training.folder import stem
 
 
@@ -27,17 +26,15 @@ class Measures:
     ``missing`` says why; the run goes on.
 
     Args:
-        model: the live network.
+        model: the network in its dense form; its values do not matter.
         sparse: what attach returned; ``None`` for a dense network.
         shape: of one input with a batch of 1, ``(1, channels, height, width)``.
-        except_: patterns of the weights that stay dense.
+        shapes: of the weights that may be sparse.
     """
 
-    def __init__(
-        self, model: nn.Module, sparse: Sparsifier | None, shape: tuple[int, ...], *, except_: tuple[str, ...]
-    ) -> None:
+    def __init__(self, model: nn.Module, sparse: Sparsifier | None, shape: tuple[int, ...], *, shapes: Shapes) -> None:
         self._model, self._sparse, self._shape = model, sparse, shape
-        self._full = Wiring.full(shapes_of(model, except_))
+        self._full = Wiring.full(shapes)
         self._explored: dict[str, Tensor] = {}  # weight name -> where a connection has ever been
         self._previous: Wiring | None = None
         self._kept = ""

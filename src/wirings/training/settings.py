@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -27,6 +28,7 @@ from wirings.core.settings import (
 )
 from wirings.data.augment import CropFlip, Distort
 from wirings.methods.method import Method
+from wirings.methods.rule import Straight
 from wirings.training.optimizers import SGD, AnyOptimizer
 
 T = TypeVar("T")
@@ -79,6 +81,9 @@ class Run:
             gives an `ImageData`.
         method: how the wiring changes while training. Default: none, a dense network.
         except_: name patterns of weights that stay dense (``"conv1"``, ``"fc*"``).
+        execution: ``"masked"``: dense tensors with zeros; or ``"sparse"``: truly sparse, from storage that holds the
+            connections alone. Initial values, batches and wirings are the same, losses up to rounding, and so are the
+            files it leaves. Without a method a network is dense either way, and the same run.
         values: the weights to begin with. Default: drawn by the model's own initialiser.
         epochs: passes over the training images.
         steps: optimizer steps; replaces ``epochs`` where given.
@@ -119,6 +124,7 @@ class Run:
     data: str = "mnist-mini"
     method: AnyMethod | None = None
     except_: tuple[str, ...] = ()
+    execution: Literal["masked", "sparse"] = "masked"
     values: Values | None = None
     epochs: int = 20
     steps: int | None = None
@@ -172,6 +178,7 @@ class Run:
             ("schedule", ("cosine", "constant", "steps")),
             ("normalise", ("channels", "per-image", "none")),
             ("protocol", ("held-out", "paper")),
+            ("execution", ("masked", "sparse")),
             ("dtype", ("float32", "float64")),
             *((("streams", STREAMS),) if self.streams else ()),
         ):
@@ -179,6 +186,8 @@ class Run:
             for word in said if isinstance(said, Mapping) else (said,):
                 if word not in known:
                     raise ValueError(f"`{name}` of `Run` must be one of {', '.join(known)}. Got {word!r}.")
+        if self.execution == "sparse" and self.method is not None:
+            _check_sparse(self.method)
         if self.held_out is not None and (not isinstance(self.held_out, int) or self.held_out < 0):
             raise ValueError(f"`held_out` of `Run` must be a number of images, 0 or more. Got {self.held_out!r}.")
         if self.held_out == 0 and self.protocol == "held-out":
@@ -269,8 +278,9 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     """All that decides what a run computes, from its plain settings with every default written out.
 
     Two runs with equal ones are the same run; a difference at equal ids means that a default has changed in between.
+    Settings that did not exist when they were written down are at their neutral defaults.
     """
-    return _less_paths({k: v for k, v in plain.items() if k not in _NOT_IDENTITY - {"seed"}})
+    return _deciding({**_defaults(), **plain}, _NOT_IDENTITY - {"seed"})
 
 
 def canonical(plain: object) -> str:
@@ -279,7 +289,18 @@ def canonical(plain: object) -> str:
 
 
 def _identity(run: Run) -> dict[str, Any]:
-    return _less_paths({k: v for k, v in to_plain(run, defaults=False).items() if k not in _NOT_IDENTITY})
+    return _deciding(to_plain(run, defaults=False), _NOT_IDENTITY)
+
+
+def _deciding(plain: Mapping[str, Any], without: Set[str]) -> dict[str, Any]:
+    """Plain settings without those, without paths, and without ``execution`` where nothing could be sparse."""
+    without = without | ({"execution"} if plain.get("method") is None else set())
+    return _less_paths({k: v for k, v in plain.items() if k not in without})
+
+
+@functools.cache
+def _defaults() -> dict[str, Any]:
+    return dict(to_plain(Run()))
 
 
 def _less_paths(plain: T) -> T:
@@ -290,6 +311,20 @@ def _less_paths(plain: T) -> T:
     if isinstance(plain, list):
         return [_less_paths(v) for v in plain]  # type: ignore[return-value]
     return plain
+
+
+def _check_sparse(method: Method) -> None:
+    """Refuse a method that needs what sparse storage does not have; sites of live networks refuse the rest."""
+    rule, owner = method.rule(), type(method).__name__
+    if rule.trains_scores:
+        why = "it trains a score for every position"
+    elif method.remembers():
+        why = "with these settings it remembers the value of every position"
+    elif not isinstance(rule, Straight):
+        why = f"its rule {rule!r} needs the dense weight"
+    else:
+        return
+    raise ValueError(f"`execution` of `Run` cannot be 'sparse' with `{owner}`: {why}. Leave it 'masked'.")
 
 
 def _slug(text: str) -> str:
