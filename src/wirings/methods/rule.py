@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from wirings.core.support import Support
+from wirings.core.topology import Topology
 
 
 class Rule(Protocol):
@@ -67,13 +68,13 @@ class Straight:
         return weight.detach().clone()
 
     def effective(self, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
-        return trained.masked_fill(~support.forward.mask, 0)
+        return _within(support.forward, trained)
 
     def factor(self, support: Support) -> float:
         return 1.0
 
     def pullback(self, gradient: Tensor, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
-        return gradient if support.backward.is_full else gradient.masked_fill(~support.backward.mask, 0)
+        return _within(support.backward, gradient)
 
     def penalty(self, trained: Tensor, support: Support) -> Tensor | None:
         if not (self.decay or self.rim_decay):
@@ -115,8 +116,8 @@ class Scored:
         return draws.to(weight)
 
     def effective(self, trained: Tensor, frozen: Tensor, support: Support) -> Tensor:
-        used = frozen.masked_fill(~support.forward.mask, 0)
-        return used.mul_(self.factor(support)) if self.rescale else used
+        used = _within(support.forward, frozen)
+        return used * self.factor(support) if self.rescale else used
 
     def factor(self, support: Support) -> float:
         return support.forward.numel / max(support.forward.nnz, 1) if self.rescale else 1.0
@@ -125,13 +126,12 @@ class Scored:
         scores = gradient * frozen * self._slope(trained)
         if self.rescale:
             scores.mul_(self.factor(support))
-        return scores if support.backward.is_full else scores.masked_fill(~support.backward.mask, 0)
+        return _within(support.backward, scores)
 
     def penalty(self, trained: Tensor, support: Support) -> Tensor | None:
         if not self.decay:
             return None
-        pull = self.decay * trained
-        return pull if support.backward.is_full else pull.masked_fill(~support.backward.mask, 0)
+        return _within(support.backward, self.decay * trained)
 
     def project(self, trained: Tensor) -> Tensor:
         return trained.clamp(0, 1) if self.read == "value" else trained
@@ -143,3 +143,16 @@ class Scored:
             chance = trained.sigmoid()
             return chance * (1 - chance)
         return 1.0
+
+
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _within(topology: Topology, values: Tensor) -> Tensor:
+    """The values on the topology, zero elsewhere; the values themselves where it is full."""
+    if topology.is_full:
+        return values
+    if values.requires_grad:  # a gradient that is itself differentiated: bits have no derivative
+        return values.masked_fill(~topology.mask, 0)
+    whole = _INTEGERS[values.element_size()]  # all ones where it is connected: a tenth of the time of masked_fill
+    return (values.view(whole) & topology.mask.to(whole).neg_()).view(values.dtype)
