@@ -98,6 +98,27 @@ def test_planes_agree_whatever_their_halo_and_keep_it_zero(any_build, stride, ha
     assert conv_planes_backward(index, values, to_planes(x), to_planes(grad), need_x=False).x is None
 
 
+@pytest.mark.parametrize(
+    ("stride", "size", "kernel"), [(1, (9, 19), 3), (2, (9, 19), 3), (1, (4, 5), 3), (1, (6, 9), 1)]
+)
+def test_channels_too_many_for_the_first_cache_are_taken_in_blocks(any_build, stride, size, kernel):
+    shape = (21, 70 if kernel == 3 else 150, kernel, kernel)
+    index, values, x, bias, grad = problem(shape, 17, size, density=0.6, stride=stride, padding=kernel // 2)
+    inner = (
+        torch.arange(index.nnz) % 7 > 0
+    )  # what is left out: whole rows at both ends, and a block of channels in some
+    flat, columns = index.flat(), index.shape[1]
+    inner &= (flat // columns > 0) & (flat // columns < 20)
+    inner &= (flat // columns % 3 > 0) | (flat % columns > columns // 2)
+    index = ConvIndex(shape, flat[inner], stride=stride, padding=kernel // 2)
+    values = values[inner]
+    y, gx, gv, gb = oracle(index, values, x, bias, grad, True)
+    assert_close(conv_forward(index, values, x, bias=bias, relu=True), y, **TOLERANCE[torch.float64])
+    back = conv_backward(index, values, x, grad, output=y, need_bias=True)
+    for found, exact in zip(back, (gx, gv, gb), strict=True):
+        assert_close(found, exact, **TOLERANCE[torch.float64])
+
+
 def test_layouts_convert_there_and_back(any_build):
     for batch, channels, size in ((1, 1, (1, 1)), (13, 3, (5, 7)), (33, 18, (4, 16))):
         x = torch.randn(batch, channels, *size)

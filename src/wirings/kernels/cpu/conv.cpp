@@ -31,12 +31,24 @@ Planes output_of(const Geometry& g) { return {g.out_channels, g.out_height, g.ou
 
 constexpr int MOST_SUMS = WIRINGS_VECTOR_BYTES == 64 ? 16 : 8;  // vectors that stay in registers beside the operands
 
+// Connections of each row, in blocks of channels: those of row r in block b are cut[b * step + r] ... cut[(b + 1) * step + r].
 template <class T>
 struct Shifted {
-    const int64_t* pointer;
+    const int64_t* cut;
+    int64_t step, blocks;
     const int32_t* shift;
     const T* value;
 };
+
+constexpr int64_t FIRST_CACHE = 24 * 1024;  // bytes of input that a block of channels may take under one tile
+constexpr double ENOUGH = 8;                // connections of a row in a block that are worth reading its sums again
+
+// Into how many channels to cut the input so that what a tile reads of them stays in the first-level cache while all rows
+// pass over it: several times faster to read than the second-level cache. All of them where there is too little to gain.
+inline int64_t channels_at_once(int64_t channels, int64_t groups, double per_row, int64_t patch) {
+    int64_t some = std::max<int64_t>(1, FIRST_CACHE / patch);
+    return groups > 1 || some >= channels || per_row * double(some) < ENOUGH * double(channels) ? channels : some;
+}
 
 // A grid of output pixels: how far apart their inputs and they themselves lie.
 struct Grid {
@@ -49,16 +61,31 @@ struct Grid {
 template <class T, int RX, int RY, int S>
 void tile(const Shifted<T>& a, const Grid& grid, const T* bias, bool relu, const T* in, T* out) {
     constexpr int N = VL<T>;
-    for (int lane = 0; lane < LANES; lane += N) {
+    for (int64_t job = 0; job < LANES / N * a.blocks; job++) {
+        const int64_t lane = job / a.blocks * N, block = job % a.blocks;
+        const int64_t* cut = a.cut + block * a.step;
+        const bool ends = relu && block + 1 == a.blocks;
         for (int64_t i = 0; i < grid.rows; i++) {
             int64_t r = grid.first_row + i * grid.row_step;
+            int64_t k = cut[r], end = cut[a.step + r];
+            T* o = out + i * grid.out_channel + lane;
             Vector<T> sum[RY][RX];
+            if (block == 0) {
 #pragma GCC unroll 4
-            for (int y = 0; y < RY; y++) {
+                for (int y = 0; y < RY; y++) {
 #pragma GCC unroll 8
-                for (int x = 0; x < RX; x++) sum[y][x] = bias ? splat(bias[i]) : zero<T>();
+                    for (int x = 0; x < RX; x++) sum[y][x] = bias ? splat(bias[i]) : zero<T>();
+                }
+            } else if (k < end || ends) {
+#pragma GCC unroll 4
+                for (int y = 0; y < RY; y++) {
+#pragma GCC unroll 8
+                    for (int x = 0; x < RX; x++) sum[y][x] = load(o + y * grid.out_row + x * grid.out_pixel);
+                }
+            } else {
+                continue;
             }
-            for (int64_t k = a.pointer[r], end = a.pointer[r + 1]; k < end; k++) {
+            for (; k < end; k++) {
                 const T* p = in + a.shift[k] + lane;
                 Vector<T> w = splat(a.value[k]);
 #pragma GCC unroll 4
@@ -67,12 +94,11 @@ void tile(const Shifted<T>& a, const Grid& grid, const T* bias, bool relu, const
                     for (int x = 0; x < RX; x++) sum[y][x] += w * load(p + y * grid.in_row + x * S * LANES);
                 }
             }
-            T* o = out + i * grid.out_channel + lane;
 #pragma GCC unroll 4
             for (int y = 0; y < RY; y++) {
 #pragma GCC unroll 8
                 for (int x = 0; x < RX; x++) {
-                    store(o + y * grid.out_row + x * grid.out_pixel, relu ? positive_part<T>(sum[y][x]) : sum[y][x]);
+                    store(o + y * grid.out_row + x * grid.out_pixel, ends ? positive_part<T>(sum[y][x]) : sum[y][x]);
                 }
             }
         }
@@ -118,16 +144,28 @@ void band(const Shifted<T>& a, const Grid& grid, int64_t stride, const T* bias, 
     }
 }
 
-// The shift of each connection from the input pixel under its kernel's corner.
+// Bytes of one channel under a tile of pixels whose kernel reaches over so many rows and columns.
+template <class T>
+int64_t patch_of(int64_t width, int64_t stride, int64_t kernel_height, int64_t kernel_width) {
+    const int64_t wide = std::min<int64_t>(width, 8), high = MOST_SUMS / std::max<int64_t>(wide, 4);
+    return ((high - 1) * stride + kernel_height) * ((wide - 1) * stride + kernel_width) * VL<T> * int64_t(sizeof(T));
+}
+
+// The shift of each connection from the input pixel under its kernel's corner; and, where `cut` is given, where in each row
+// a block of `some` channels begins.
 template <class C>
-void forward_shifts(const Geometry& g, const int64_t* pointer, const C* column, Range rows, int32_t* shift) {
+void forward_shifts(const Geometry& g, const int64_t* pointer, const C* column, Range rows, int32_t* shift, int64_t* cut = nullptr,
+                    int64_t some = 0) {
     Planes in = input_of(g);
+    const int64_t step = g.out_channels, last = cut ? (g.in_channels + some - 1) / some : 0;
     for (int64_t r = rows.first; r < rows.last; r++) {
-        int64_t channel = r / g.group_out() * g.group_in();
+        int64_t channel = r / g.group_out() * g.group_in(), block = 0;
         for (int64_t k = pointer[r]; k < pointer[r + 1]; k++) {
             int64_t c = column[k], tap = c % g.taps();
+            for (; cut && block * some <= c / g.taps(); block++) cut[block * step + r] = k;
             shift[k] = static_cast<int32_t>((channel + c / g.taps()) * in.plane() + tap / g.kernel_width * in.row() + tap % g.kernel_width * LANES);
         }
+        for (; cut && block <= last; block++) cut[block * step + r] = pointer[r + 1];
     }
 }
 
@@ -177,14 +215,19 @@ API int wirings_conv_forward(int64_t real, int64_t narrow, const int64_t* geomet
         const Geometry& g = *reinterpret_cast<const Geometry*>(geometry);
         const Planes in = input_of(g), out = output_of(g);
         Scratch<int32_t> shift(pointer[g.out_channels]);
-        Shifted<T> a{pointer, shift, static_cast<const T*>(value)};
+        const int64_t some = channels_at_once(g.in_channels, g.groups, double(pointer[g.out_channels]) / double(g.out_channels),
+                                              patch_of<T>(g.out_width, g.stride, g.kernel_height, g.kernel_width));
+        const int64_t blocks = (g.in_channels + some - 1) / some;
+        Scratch<int64_t> cut(blocks > 1 ? (blocks + 1) * g.out_channels : 0);
+        Shifted<T> a{blocks > 1 ? cut : pointer, blocks > 1 ? g.out_channels : 1, blocks, shift, static_cast<const T*>(value)};
         const Grid grid{g.out_height, g.out_width, in.row(), out.row(), LANES, out.plane(), 0, 1, g.out_channels};
         const int64_t corner = in.at(-g.padding, -g.padding), high = rows_at_once(grid.width), bands = (grid.height + high - 1) / high;
         Grid stepped = grid;
         stepped.in_row = grid.in_row * g.stride;
         std::atomic<int64_t> halo{0}, next{0};
         team(threads, [&](int member, int size) {
-            forward_shifts(g, pointer, static_cast<const C*>(column), rows_of(pointer, g.out_channels, member, size), shift);
+            forward_shifts(g, pointer, static_cast<const C*>(column), rows_of(pointer, g.out_channels, member, size), shift,
+                           cut.only_if(blocks > 1), some);
             deal(halo, g.panels * g.out_channels, [&](int64_t job) { clear_halo(static_cast<T*>(y) + job * out.plane(), out); });
             meet();
             deal(next, g.panels * bands, [&](int64_t job) {
@@ -208,7 +251,12 @@ API int wirings_conv_input(int64_t real, int64_t narrow, int64_t narrow_row, int
         const int64_t s = g.stride, classes = s * s, rows = g.in_channels * classes, nnz = pointer[rows];
         Scratch<int32_t> shift(nnz);
         Scratch<T> own(nnz);
-        Shifted<T> a{pointer, shift, own};
+        const int64_t some = channels_at_once(
+            g.out_channels, g.groups, double(nnz) / double(rows),
+            patch_of<T>((g.width + s - 1) / s, 1, (g.kernel_height + s - 1) / s, (g.kernel_width + s - 1) / s));
+        const int64_t blocks = (g.out_channels + some - 1) / some;
+        Scratch<int64_t> cut(blocks > 1 ? (blocks + 1) * rows : 0);
+        Shifted<T> a{blocks > 1 ? cut : pointer, blocks > 1 ? rows : 1, blocks, shift, own};
         // Input pixels whose padded coordinate is `parity` modulo the stride: the first, how many, and the gradient pixel
         // under the first for tap `parity`.
         struct Axis {
@@ -221,12 +269,17 @@ API int wirings_conv_input(int64_t real, int64_t narrow, int64_t narrow_row, int
         std::atomic<int64_t> halo{0}, next{0};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, rows, member, size);
-            for (int64_t k = pointer[mine.first]; k < pointer[mine.last]; k++) {
-                int64_t from = wide == 4 ? static_cast<const int32_t*>(place)[k] : static_cast<const int64_t*>(place)[k];
-                int64_t channel = narrow_row == 2 ? int64_t(static_cast<const uint16_t*>(row)[k]) : static_cast<const int32_t*>(row)[k];
-                int64_t tap = static_cast<const C*>(column)[from] % g.taps();
-                shift[k] = static_cast<int32_t>(channel * out.plane() - tap / g.kernel_width / s * out.row() - tap % g.kernel_width / s * LANES);
-                own[k] = static_cast<const T*>(value)[from];
+            for (int64_t r = mine.first; r < mine.last; r++) {
+                int64_t block = 0;
+                for (int64_t k = pointer[r]; k < pointer[r + 1]; k++) {
+                    int64_t from = wide == 4 ? static_cast<const int32_t*>(place)[k] : static_cast<const int64_t*>(place)[k];
+                    int64_t channel = narrow_row == 2 ? int64_t(static_cast<const uint16_t*>(row)[k]) : static_cast<const int32_t*>(row)[k];
+                    int64_t tap = static_cast<const C*>(column)[from] % g.taps();
+                    shift[k] = static_cast<int32_t>(channel * out.plane() - tap / g.kernel_width / s * out.row() - tap % g.kernel_width / s * LANES);
+                    own[k] = static_cast<const T*>(value)[from];
+                    for (; blocks > 1 && block * some <= channel; block++) cut[block * rows + r] = k;
+                }
+                for (; blocks > 1 && block <= blocks; block++) cut[block * rows + r] = pointer[r + 1];
             }
             deal(halo, g.panels * g.in_channels, [&](int64_t job) { clear_halo(static_cast<T*>(gx) + job * in.plane(), in); });
             meet();
