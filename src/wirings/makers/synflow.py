@@ -15,7 +15,9 @@ from torch.func import functional_call
 from wirings.core.budgets import Budget, uniform
 from wirings.core.forms import Form, Unstructured
 from wirings.core.settings import positive_int, register
+from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
+from wirings.makers.controls import inverted_scores
 from wirings.makers.homogeneous import Homogeneous
 from wirings.makers.prunable import prunable
 from wirings.makers.scoring import (
@@ -224,10 +226,13 @@ class SynFlow(Scored):
         density, scope, budget, form, only, except_: see :class:`wirings.makers.scoring.Scored`.
         rounds: how often the flow is measured; 100 in the paper.
         schedule: "exponential" in the paper.
+        inverted: the control of Frankle et al. 2021: as many connections in each weight as SynFlow keeps, but those of
+            the least flow in the unpruned network.
     """
 
     rounds: int = field(default=100, kw_only=True)
     schedule: Pace = field(default="exponential", kw_only=True)
+    inverted: bool = field(default=False, kw_only=True)
     kind: Literal["synflow"] = field(default="synflow", kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
@@ -239,7 +244,14 @@ class SynFlow(Scored):
     def of_model(
         self, model: nn.Module, shape: Sequence[int], batches: Iterable[Batch] | None, rng: Generator
     ) -> Wiring:
-        return synflow(model, shape, self.density, rounds=self.rounds, schedule=self.schedule, **self.common())
+        wiring = synflow(model, shape, self.density, rounds=self.rounds, schedule=self.schedule, **self.common())
+        if not self.inverted:
+            return wiring
+        scores = synflow_scores(model, shape, where=self.common()["where"], except_=self.except_)
+        least = inverted_scores(scores)
+        return Wiring(
+            {name: self.form.top(least[name].cpu(), t.nnz, Topology.full(t.shape)) for name, t in wiring.items()}
+        )
 
 
 def _absolute(tensor: Tensor) -> Tensor:
