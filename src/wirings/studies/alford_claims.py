@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from wirings.analysis.claims import Claim, Verdict, judge, judge_all
 from wirings.analysis.degrees import spearman
@@ -349,15 +350,20 @@ def _plateaus(found: Findings, claim: Claim) -> Verdict:
     return _said(found, claim, "conv", values, used)
 
 
+def theory(found: Findings) -> Mapping[str, Any] | None:
+    """What the check of RadiX-Nets found; systems are smaller in the smoke preset."""
+    return found.measured(RadixTheory(largest=12 if found.preset == "smoke" else 24))
+
+
 def _theory(found: Findings, claim: Claim) -> Verdict:
-    result = found.measured(RadixTheory())
+    result = theory(found)
     values = [] if result is None else [float(n) for n in result["broken"].values()]
     return judge(claim, values, scale=found.scale, net="RadiX-Nets")
 
 
 def _picture(found: Findings, claim: Claim) -> Verdict:
-    result = found.measured(RadixTheory())
-    return judge(claim, [] if result is None else [result["picture"]], scale=found.scale, net="RadiX-Net (2, 2, 2)")
+    result = theory(found)
+    return judge(claim, [] if result is None else [result["picture"]], scale=found.scale, net="RadiX-Net 2-2-2")
 
 
 _SAID: dict[str, Callable[[Findings, Claim], Verdict]] = {
