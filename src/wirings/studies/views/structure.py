@@ -42,6 +42,23 @@ class Track:
             self.wirings.append(kept[step] if step in kept else self.wirings[-1])
         self.share = tuple(100 * step / steps for step in self.at)
         """When it looked, in percent of the run."""
+        epoch = math.ceil(int(record.info["data"]["train"]) / record.run.batch_size)
+        self.epochs = tuple(step / epoch for step in self.at)
+        """When it looked, in epochs."""
+
+    def nearest(self, epoch: float) -> int:
+        """Which look was nearest to this moment, in epochs.
+
+        Raises:
+            ValueError: the nearest is more than a tenth of an epoch away.
+        """
+        found = min(range(len(self.epochs)), key=lambda i: abs(self.epochs[i] - epoch))
+        if abs(self.epochs[found] - epoch) > 0.1:
+            raise ValueError(
+                f"`epoch` of `nearest` must be near a look of the run {self.record.id}. Got {epoch!r}, and the nearest "
+                f"look is at {self.epochs[found]:.3g}; give the run a denser `history`."
+            )
+        return found
 
     def overlap(self) -> list[float]:
         """Jaccard overlap with the last wiring, at each look."""
@@ -217,6 +234,49 @@ def trace_figure(records: Sequence[Record], *, what: str) -> Figure | None:
         "evenly from the least to the best connected at the end.",
         alt="Lines of in-degree over training time, one a unit, in a panel a method.",
         panels=tuple(panels),
+    )
+
+
+RICH, POOR = "rich-units", "poor"
+"""Whose colours the traces of units with most and with fewest inputs have: red and blue, no method's among these."""
+
+
+def ranked_traces(
+    epochs: Sequence[float],
+    traces: Sequence[Sequence[float]],
+    *,
+    title: str,
+    units: Sequence[int],
+    runs: tuple[str, ...],
+) -> Panel:
+    """In-degrees of some units over training, red for the best connected fifth of them, blue for the worst.
+
+    Args:
+        epochs: moments of the training.
+        traces: in-degrees at these moments, a unit each, from the fewest to the most inputs at the moment of choice.
+        title: of the panel.
+        units: which they are.
+        runs: the ids behind them.
+    """
+    fifth = max(len(traces) // 5, 1)
+    colours = [POOR] * fifth + [""] * (len(traces) - 2 * fifth) + [RICH] * fifth
+    return Panel(
+        title=title,
+        x=Axis(label="epochs", low=0),
+        y=Axis(label="inputs (in-degree)", low=0),
+        series=tuple(
+            Series(
+                label=f"unit {unit}",
+                method=colour,
+                style="trace",
+                x=tuple(epochs),
+                y=tuple(map(float, trace)),
+                runs=(runs,) * len(epochs),
+            )
+            for unit, trace, colour in zip(units, traces, colours, strict=False)
+        ),
+        size="small",
+        labels="none",
     )
 
 
