@@ -106,7 +106,7 @@ def preset(path: str | None) -> dict[str, Any]:
 
 def changed(plain: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
     """Plain settings with single ones changed: ``["method.fraction.peak=0.5"]``; values as in TOML."""
-    result = _copied(plain)
+    result: dict[str, Any] = _copied(plain)
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path.strip():
@@ -139,13 +139,19 @@ def grid(axes: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def method_tables(
     names: Sequence[str], shares: Sequence[float], budget: str
 ) -> list[tuple[str, dict[str, Any] | None]]:
-    """(label, the method's settings) for each method at each density; a dense network once, without a method."""
+    """(label, the method's settings) for each method at each density; a dense network once, without a method.
+
+    A maker's name (``"synflow"``, ``"radix-net"``) is static training on the wiring that it writes.
+    """
+    from wirings import makers
     from wirings.core.budgets import ERK
     from wirings.core.settings import family, from_plain, to_plain
     from wirings.methods import names as methods
 
     members = {kind: family("method")[kind] for kind in methods()}
-    known = [*members, "dense", "small-dense", "lottery"]
+    assert makers.__name__  # importing them registers them
+    writers = {kind: found for kind, found in family("maker").items() if kind not in members}
+    known = [*members, "dense", "small-dense", "lottery", *writers]
     budgeted = from_plain("budget", budget, where="--budget") if budget else ERK()
     tables: list[tuple[str, dict[str, Any] | None]] = []
     for name in names:
@@ -159,6 +165,10 @@ def method_tables(
         for share in shares:
             if name in ("small-dense", "lottery"):
                 tables.append((name, {"density": share}))
+                continue
+            if name in writers:
+                begin = from_plain("maker", {"kind": name, "density": share}, where=f"--method {name}")
+                tables.append((name, {"kind": "static", "begin": to_plain(begin)}))
                 continue
             try:
                 tables.append((name, to_plain(members[name].at(share, budget=budgeted))))  # type: ignore[attr-defined]

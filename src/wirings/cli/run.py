@@ -65,8 +65,9 @@ def run_(
     data
         A data set's name, or mypkg:loaders for your own. Lists. [default: mnist-mini]
     method
-        dense, static, rigl, set, dnw, gradual, ...; lottery (rounds of training and pruning); small-dense (a dense
-        network with as many weights as the sparse one). Lists.
+        dense, static, rigl, set, dnw, gradual, ...; synflow, snip, grasp, radix-net, ... (static training on the
+        wiring that they find before it); lottery (rounds of training and pruning); small-dense (a dense network with
+        as many weights as the sparse one). Lists.
     sparsity
         Share of connections that do not exist: 0.95 or 95%. Lists.
     density
@@ -179,6 +180,8 @@ def run_(
             one["small_dense"] = table["density"]
         elif table is not None and label != "lottery":
             one["method"] = dict(table)
+            if label != table["kind"]:  # static training on what a maker writes goes by the maker's name
+                one["label"] = one["label"] or label
             if freeze_at is not None and label == "dnw":
                 one["method"]["freeze_at"] = flags.duration(freeze_at, length, flag="--freeze-at")
                 one["label"] = one["label"] or "dnw-frozen"
@@ -238,6 +241,8 @@ def _train(wanted: list[Run], plays: list[Lottery], root: Path, data_root: Path 
         )
     for outcome in {outcome.run.id: outcome for outcome in outcomes}.values():
         console.print(_line(outcome), soft_wrap=True, markup=False)
+        for sentence in outcome.record.info.get("begin", {}).get("warnings", ()) if outcome.finished else ():
+            console.print(f"  {sentence}", soft_wrap=True, markup=False)
     return 0 if all(outcome.finished for outcome in outcomes) else 1
 
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from wirings.core.scores import magnitude
 from wirings.core.settings import register
-from wirings.core.wiring import Wiring
+from wirings.core.wiring import Shapes, Wiring
 from wirings.makers.scoring import Batch, Scored, prune, shapes_of, weights_of
 
 
@@ -41,11 +41,14 @@ class RandomAtInit(Scored):
     def of_model(
         self, model: nn.Module, shape: Sequence[int], batches: Iterable[Batch] | None, rng: Generator
     ) -> Wiring:
-        weights = weights_of(model, self.common()["where"], self.except_, "RandomAtInit")
-        scores = random_scores(weights, rng)
+        return self(shapes_of(weights_of(model, self.common()["where"], self.except_, "RandomAtInit")), rng)
+
+    def __call__(self, shapes: Shapes, rng: Generator) -> Wiring:
+        """The wiring for these weights: their shapes are all it takes."""
+        scores = random_scores({name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, rng)
         return prune(
             lambda _: scores,
-            shapes_of(weights),
+            shapes,
             self.density,
             owner="RandomAtInit",
             scope=self.scope,
@@ -68,7 +71,10 @@ class MagnitudeAtInit(Scored):
     def of_model(
         self, model: nn.Module, shape: Sequence[int], batches: Iterable[Batch] | None, rng: Generator
     ) -> Wiring:
-        weights = weights_of(model, self.common()["where"], self.except_, "MagnitudeAtInit")
+        return self.of_weights(weights_of(model, self.common()["where"], self.except_, "MagnitudeAtInit"), rng)
+
+    def of_weights(self, weights: Mapping[str, Tensor], rng: Generator) -> Wiring:
+        """The wiring for these weights: their values are all it takes."""
         scores = magnitude_scores(weights)
         return prune(
             lambda _: scores,

@@ -123,7 +123,7 @@ class Scored(ABC):
     def __call__(self, shapes: Shapes, rng: Generator) -> Wiring:
         raise WiringError(
             f"`{type(self).__name__}` needs the model, not only its shapes: make the wiring first with "
-            "`.of_model(model, shape, batches, rng)` and begin with that."
+            "`.of_model(model, shape, batches, rng)` and begin with that, as a `Run` does by itself."
         )
 
     def common(self) -> Common:

@@ -24,6 +24,7 @@ from wirings.core.files import sha256_of
 from wirings.core.streams import derived_seed
 from wirings.core.wiring import Shapes
 from wirings.data import Batches, CentreCrop, ImageData
+from wirings.data.batches import Normalise
 from wirings.makers.prunable import prunable
 from wirings.training.checkpoints import load_values
 from wirings.training.settings import Run
@@ -69,7 +70,7 @@ def task(run: Run, data_root: str | os.PathLike[str] | None = None) -> Task:
     side = getattr(run.augment, "size", None)
     shape = images.image_shape if side is None else (images.image_shape[0], side, side)
     shared: dict[str, Any] = {
-        "normalise": {"channels": images.normalise, "per-image": "per-image", "none": None}[run.normalise],
+        "normalise": normalisation(run, images),
         "dtype": getattr(torch, run.dtype),
         "device": device_of(run),
     }
@@ -93,6 +94,12 @@ def task(run: Run, data_root: str | os.PathLike[str] | None = None) -> Task:
         test=data.in_order(images.test_images, images.test_labels, **still),
         image_shape=shape,
     )
+
+
+def normalisation(run: Run, images: ImageData) -> Normalise:
+    """What becomes of pixels: (mean, deviation) of each channel, "per-image", or nothing but a division."""
+    known: dict[str, Normalise] = {"channels": images.normalise, "per-image": "per-image", "none": None}
+    return known[run.normalise]
 
 
 def network(run: Run, image_shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -9,6 +9,7 @@
     events.jsonl     what happened when
     log.txt          what the run printed, where it ran beside others
     inputs/          the wirings and values that the settings name, under the names of their content
+    begin.safetensors  the wiring that the run found on its own network before its first step, where it began so
     wirings/         step-00000100.safetensors: the wiring after that step
     snapshots/       step-00000100.safetensors: all values after that step
     checkpoints/     step-00000100/: everything to go on from there
@@ -56,6 +57,7 @@ class RunFolder:
         self.events = self.path / "events.jsonl"
         self.log = self.path / "log.txt"
         self.inputs = self.path / "inputs"
+        self.begin = self.path / "begin.safetensors"
         self.wirings = self.path / "wirings"
         self.snapshots = self.path / "snapshots"
         self.checkpoints = self.path / "checkpoints"

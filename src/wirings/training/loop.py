@@ -28,6 +28,7 @@ from wirings.core.settings import resolved, to_plain
 from wirings.core.streams import derived_seed
 from wirings.data import Batches
 from wirings.training import checkpoints, host
+from wirings.training.beginning import Beginning
 from wirings.training.build import Task, task
 from wirings.training.folder import (
     DIVERGED,
@@ -184,7 +185,11 @@ def _begin(run: Run, folder: RunFolder, data_root: str | os.PathLike[str] | None
     if first >= steps:
         raise SettingsError(f"`values` of `Run` have {first:,} steps behind them, but the run has only {steps:,}.")
     meter = host.Meter()
-    net = come_alive(run, images, steps)
+    before = folder.read()
+    found = Beginning.read(folder.begin, before.get("begin"))
+    net = come_alive(run, images, steps, beginning=found)
+    if net.beginning is not None and net.beginning is not found:
+        net.beginning.wiring.save(folder.begin)
     if net.sparse is not None:
         net.sparse.step = first
     live = _Live(
@@ -196,7 +201,7 @@ def _begin(run: Run, folder: RunFolder, data_root: str | os.PathLike[str] | None
         sparse=net.sparse,
         measures=Measures(net.plan, net.sparse, (1, *images.image_shape), shapes=net.shapes),
         meter=meter,
-        info=_described(run, images, net, steps, folder.read()),
+        info=_described(run, images, net, steps, before),
         steps=steps,
         first=first,
         step=first,
@@ -252,6 +257,7 @@ def _described(run: Run, images: Task, net: Network, steps: int, before: Mapping
         "settings": to_plain(run),
         "steps": steps,
         "execution": _execution(net),
+        **({} if net.beginning is None else {"begin": net.beginning.described()}),
         "seeds": {"seed": run.seed} | {name: run.seed_of(name) for name in STREAMS},
         "data": {
             "name": images.data.name,

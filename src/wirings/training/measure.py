@@ -112,7 +112,9 @@ class Measures:
         if self._cost is not None:
             self._cost.load_state_dict(state["cost"])
 
-    def _structure(self, wiring: Wiring) -> dict[str, Any]:
+    def _structure(self, everything: Wiring) -> dict[str, Any]:
+        # biases, which the original SNIP prunes too, count, but lead nowhere
+        wiring = Wiring({name: topology for name, topology in everything.items() if len(topology.shape) > 1})
         effective = self._effective(wiring)
         dead = dead_units(wiring if effective is None else effective)
         degrees = in_degrees(wiring)
@@ -126,7 +128,7 @@ class Measures:
                 "in_degree": [int(entering.min()), float(entering.mean()), int(entering.max())],
             }
         return {
-            "density": wiring.density,
+            "density": everything.density,
             "effective_density": None if effective is None else effective.density,
             "dead_units": sum(len(units.outputs) for units in dead.values()),
             "layers": layers,
