@@ -93,7 +93,7 @@ def rate_figure(gathered: Sequence[Seen]) -> Figure | None:
 
 def trace_figure(gathered: Sequence[Seen]) -> Figure | None:
     """In-degrees of single units, by how many inputs they had after one epoch; methods by rows, layers by columns."""
-    panels = []
+    panels: list[Panel] = []
     for one in gathered:
         result = one.results[0]
         for name, layer in result["layers"].items():
@@ -121,7 +121,7 @@ def trace_figure(gathered: Sequence[Seen]) -> Figure | None:
 
 def amplification_figure(gathered: Sequence[Seen]) -> Figure | None:
     """Change of each unit's in-degree after epoch 1 against what it was then, a panel a layer."""
-    panels = []
+    panels: list[Panel] = []
     for one in gathered:
         for name, layer in one.results[0]["layers"].items():
             if "degrees" not in layer or layer["amplification"] is None:
@@ -160,7 +160,7 @@ def amplification_figure(gathered: Sequence[Seen]) -> Figure | None:
 
 def rank_figure(gathered: Sequence[Seen]) -> Figure | None:
     """Rank correlation of in-degrees with the last ones over the epochs, a line a layer, a panel a network."""
-    panels = []
+    panels: list[Panel] = []
     for one in gathered:
         lines = []
         for name in one.results[0]["layers"]:
@@ -191,7 +191,7 @@ def rank_figure(gathered: Sequence[Seen]) -> Figure | None:
 
 def gini_figure(gathered: Sequence[Seen]) -> Figure | None:
     """Inequality of in-degrees over the epochs, a panel a layer, a line a method."""
-    panels = []
+    panels: list[Panel] = []
     for name in gathered[0].results[0]["layers"] if gathered else ():
         lines = []
         for one in gathered:
