@@ -70,7 +70,7 @@ def peak_memory() -> int:
 
 @dataclass
 class Meter:
-    """Wall time and energy of a piece of work, from its making on; a resumed run adds to what it had used.
+    """Wall time, processor time and energy of a piece of work, from its making on; a resumed run adds to what it had.
 
     Where the machine reports the energy of its processors (RAPL), that is what the whole machine drew meanwhile;
     else it is an estimate: busy seconds of this process's cores times `WATTS_PER_CORE`.
@@ -78,6 +78,7 @@ class Meter:
 
     seconds_before: float = 0.0
     joules_before: float = 0.0
+    busy_before: float = 0.0
     _wall: float = field(default_factory=time.perf_counter)
     _cpu: float = field(default_factory=time.process_time)
     _counters: dict[str, int] = field(default_factory=lambda: _rapl())
@@ -86,6 +87,11 @@ class Meter:
     def seconds(self) -> float:
         """Wall time so far."""
         return self.seconds_before + time.perf_counter() - self._wall
+
+    @property
+    def busy(self) -> float:
+        """Processor seconds of this process so far: what others do on the machine counts for little."""
+        return self.busy_before + time.process_time() - self._cpu
 
     @property
     def source(self) -> str:

@@ -40,6 +40,7 @@ from wirings.training.folder import (
     now,
     place_of,
     stem,
+    warn_of_new_place,
 )
 from wirings.training.live import Network, come_alive, dense_values
 from wirings.training.measure import Measures
@@ -83,7 +84,8 @@ def train(
         RunError: the run's folder is in use by a living process, or damaged.
         SettingsError, DataError, WiringError: the run cannot be; one sentence.
     """
-    folder, _ = place_of(run, root)
+    folder, info = place_of(run, root)
+    warn_of_new_place(run, folder, info)
     with claimed(folder), interruptible() as stop:
         status = folder.read().get("status")  # again: whoever held the folder may have finished it meanwhile
         if status == FINISHED:
@@ -234,6 +236,7 @@ def _restore(live: _Live) -> None:
     live.step, live.loss_sum, live.loss_count = step, state["loss_sum"], state["loss_count"]
     live.best, live.best_values = state["best"], state["best_values"]
     live.meter.seconds_before, live.meter.joules_before = state["seconds"], state["joules"]
+    live.meter.busy_before = state.get("busy", 0.0)
     live.folder.keep_rows_up_to(step)
 
 
@@ -370,6 +373,7 @@ def _save(live: _Live) -> None:
         "best_values": live.best_values,
         "seconds": live.meter.seconds,
         "joules": live.meter.joules,
+        "busy": live.meter.busy,
     }
     if live.task.train.images.device.type == "cuda":
         state["random_device"] = torch.cuda.get_rng_state()
@@ -440,6 +444,7 @@ def _settle(live: _Live, status: str, results: Mapping[str, Any]) -> None:
         "ended": now(),
         "step": live.step,
         "seconds": round(live.meter.seconds, 3),
+        "busy_seconds": round(live.meter.busy, 3),
         "energy": live.meter.energy(),
         "peak_memory_bytes": host.peak_memory(),
         "results": dict(results),

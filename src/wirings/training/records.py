@@ -143,6 +143,11 @@ class Record:
         return float(self.info.get("seconds", 0.0))
 
     @property
+    def busy_seconds(self) -> float:
+        """Processor time of the run's process, all sittings together: what to compare where runs share a machine."""
+        return float(self.info.get("busy_seconds", 0.0))
+
+    @property
     def energy(self) -> dict[str, Any]:
         """``{"joules": ..., "source": "rapl" | "estimate", "of": ...}``."""
         return dict(self.info.get("energy", {}))
