@@ -97,7 +97,7 @@ class Paired:
     def seconds(self, label: str, density: float) -> float | None:
         """Wall time of a run, the median over seeds."""
         found = self.of(label, density)
-        return statistics.median(r.seconds for r in found.values()) if found else None
+        return statistics.median(r.busy_seconds for r in found.values()) if found else None
 
     def at_equal_seconds(self, label: str, seconds: float, densities: Iterable[float]) -> dict[int, float]:
         """Seed -> accuracy in percent of the network of this label that trains in so many seconds.

@@ -99,9 +99,9 @@ class Searched:
         """Seed -> wall seconds until the wiring is known: of a search; of all trainings before a ticket; of scoring."""
         records = self.records(label, density)
         if label in SEARCHES:
-            return {seed: r.seconds for seed, r in sorted(records.items())}
+            return {seed: r.busy_seconds for seed, r in sorted(records.items())}
         if label == "lottery":
-            return {seed: sum(r.seconds for r in self.chains[seed] if r.density > 1.02 * density)
+            return {seed: sum(r.busy_seconds for r in self.chains[seed] if r.density > 1.02 * density)
                     for seed in sorted(records)}  # fmt: skip
         scored = self.scored.get((label.removesuffix("-twice"), density))
         return {} if scored is None else {seed: scored for seed in sorted(records)}
@@ -110,7 +110,7 @@ class Searched:
         """Seed -> wall seconds until the network is trained, the way to its wiring included."""
         final = self.records(f"{label}-tuned" if label in SEARCHES else label, density)
         way = self.seconds_to_mask(label, density)
-        return {seed: r.seconds + way.get(seed, 0.0) for seed, r in sorted(final.items())
+        return {seed: r.busy_seconds + way.get(seed, 0.0) for seed, r in sorted(final.items())
                 if seed in way or label not in (*SEARCHES, "lottery")}  # fmt: skip
 
     def speedup(self, density: float) -> dict[int, float]:
@@ -166,7 +166,7 @@ def accuracy_table(had: Searched, methods: Sequence[str]) -> Table:
     rows = [] if not dense else [Row(
         values=(100.0, words.method("dense"), None, Spread(tuple(100 * r.test_accuracy_last for r in dense)),
                 Spread(tuple(100 * r.test_accuracy_last for r in dense)).interval, len(dense), None, None, None,
-                statistics.fmean(r.seconds for r in dense)),
+                statistics.fmean(r.busy_seconds for r in dense)),
         runs=tuple(r.id for r in dense), method="dense",
     )]  # fmt: skip
     for density in had.densities:

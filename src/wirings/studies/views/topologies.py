@@ -243,7 +243,7 @@ def one_time_table(found: Findings) -> Table:
 def control_table(found: Findings) -> Table:
     """LeNet-300-100: what the retrained structure is worth beside its controls."""
     small = [
-        (r.seconds, 100 * r.test_accuracy_last)
+        (r.busy_seconds, 100 * r.test_accuracy_last)
         for d in PRUNED[found.preset]
         for r in pick(found, "fc", "small-dense", d)
     ]
@@ -254,7 +254,7 @@ def control_table(found: Findings) -> Table:
             continue
         sides = [accuracy(pick(found, "fc", label, density)) for label in
                  ("gradual-structure", "gradual-shuffled", "gradual-inverted", "small-dense")]  # fmt: skip
-        seconds = statistics.fmean(r.seconds for r in structure)
+        seconds = statistics.fmean(r.busy_seconds for r in structure)
         equal = interpolated(small, seconds)
         rows.append(Row(values=(words.sparsity(density), *sides, equal, seconds), runs=_ids(structure)))
     return Table(
