@@ -52,7 +52,7 @@ SWEEP_DENSITY = 0.05
 SWEPT = {
     "mlp": (0.05, 0.1),
     "lenet-300-100": (0.02, 0.05, 0.1, 0.2),
-    "lenet-5": (0.02, 0.05, 0.1),
+    "lenet-5": (0.01, 0.02, 0.05),
     "resnet-20": (0.05, 0.1, 0.2),
     "resnet-18": (0.05, 0.1, 0.2),
 }
@@ -60,7 +60,7 @@ SWEPT = {
 
 LEARNING_RATES: dict[str, dict[str, float]] = {
     "lenet-300-100": {"dense": 0.05, "lottery": 0.05, "static": 0.1, "dnw": 0.1, "rigl": 0.05, "small-dense": 0.05},
-    "lenet-5": {"dense": 0.05, "lottery": 0.05, "static": 0.05, "dnw": 0.05, "rigl": 0.05},
+    "lenet-5": {"dense": 0.02, "static": 0.05, "dnw": 0.02, "rigl": 0.05},
 }
 """Network -> method -> the rate that did best on held-out images, of rates within a tenth of a point the lowest; 0.1
 where nothing is said."""
