@@ -93,6 +93,9 @@ def test_planes_agree_whatever_their_halo_and_keep_it_zero(any_build, stride, ha
         assert back.x.halo == halo
         assert_close(from_planes(back.x), gx, **TOLERANCE[torch.float64])
         assert torch.equal(with_halo(with_halo(back.x, 0), halo).data, back.x.data)
+        more = conv_planes_backward(index, values, to_planes(x, halo=halo), planes, output=output, onto=back.x.data)
+        assert_close(from_planes(more.x), 2 * gx, **TOLERANCE[torch.float64])
+        assert torch.equal(with_halo(with_halo(more.x, 0), halo).data, more.x.data)
         assert_close(back.values, gv, **TOLERANCE[torch.float64])
         assert_close(back.bias, gb, **TOLERANCE[torch.float64])
     assert conv_planes_backward(index, values, to_planes(x), to_planes(grad), need_x=False).x is None
@@ -117,6 +120,9 @@ def test_channels_too_many_for_the_first_cache_are_taken_in_blocks(any_build, st
     back = conv_backward(index, values, x, grad, output=y, need_bias=True)
     for found, exact in zip(back, (gx, gv, gb), strict=True):
         assert_close(found, exact, **TOLERANCE[torch.float64])
+    added = torch.randn_like(x)
+    more = conv_planes_backward(index, values, to_planes(x), to_planes(grad * (y > 0)), onto=to_planes(added).data)
+    assert_close(from_planes(more.x), gx + added, **TOLERANCE[torch.float64])
 
 
 def test_layouts_convert_there_and_back(any_build):
@@ -174,6 +180,8 @@ def test_what_does_not_fit_is_refused(any_build):
         conv_backward(index, values, x, grad[:, :, 1:])
     with pytest.raises(ValueError, match="`values` must have shape"):
         conv_forward(index, values[1:], x)
+    with pytest.raises(ValueError, match="`onto` must have shape"):
+        conv_planes_backward(index, values, to_planes(x), to_planes(grad), onto=to_planes(x, halo=1).data)
     with pytest.raises(TypeError, match=r"`bias` must be torch.float64 on cpu"):
         conv_forward(index, values, x, bias=bias.float())
     with pytest.raises(ValueError, match=r"5 samples need 1 panels of 16\. Got 2"):

@@ -61,6 +61,19 @@ def blocks(pad: bool = False) -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), Block(6, 8, 2, pad=pad), Block(8, 8, 1), *head)
 
 
+class Plain(nn.Module):
+    """A block whose shortcut is its input, used by both its convolutions and the addition."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 1), nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + x)
+        return y + self.conv2(x) + self.conv1(y)  # everything again, in another order
+
+
 def wide_stem() -> nn.Module:
     stem = nn.Conv2d(2, 6, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(6), nn.ReLU()
     return nn.Sequential(*stem, nn.MaxPool2d(2), Block(6, 8, 1), nn.Conv2d(8, 3, 1))
@@ -70,6 +83,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "residual": blocks,
     "padded shortcut": lambda: blocks(pad=True),
     "wide stem, images out": wide_stem,
+    "plain shortcut": lambda: nn.Sequential(nn.Conv2d(2, 5, 3, padding=1), Plain(5), Plain(5), nn.Conv2d(5, 2, 1)),
     "odd": lambda: nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), Odd()),
 }
 
@@ -115,6 +129,27 @@ def test_planes_give_the_numbers_of_tensors(name: str, batch: int, last: bool) -
     with torch.no_grad():
         for theirs, ours in zip(flat(plain.eval()(x)), flat(kept.eval()(x)), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_small_layers_that_miss_nothing_run_in_planes_too() -> None:
+    torch.manual_seed(0)
+    dense = NETS["residual"]().double()
+    rng = torch.Generator().manual_seed(0)
+    full = {n: wr.Topology.full(tuple(p.shape)) for n, p in wr.prunable(dense).items()}
+    wiring = {n: t if "short" in n or n == "0.weight" else t.sample(t.numel // 2, rng) for n, t in full.items()}
+    plain = to_sparse(dense, wiring)
+    kept = keep_planes(copy.deepcopy(plain))
+    seen: list[object] = []
+    for layer in (kept[0], kept[1].short[0]):
+        layer.register_forward_hook(lambda _m, _i, out: seen.append(type(out)))
+    x = torch.randn(5, 2, 8, 8, dtype=torch.float64)
+    results = [model(x) for model in (plain, kept)]
+    assert seen == [PlaneImages if native.available() else Tensor] * 2
+    for result in results:
+        result.square().sum().backward()
+    torch.testing.assert_close(*results)
+    for theirs, ours in zip(plain.parameters(), kept.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 def test_planes_are_really_kept_and_end_at_the_border() -> None:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from wirings.kernels import native, reference
 from wirings.kernels.index import SparseIndex, Transposed, index_dtype, place_dtype
+from wirings.kernels.lent import lent
 from wirings.kernels.linear import second_level_cache
 
 LANES = 16
@@ -229,7 +230,8 @@ def conv_planes_forward(
         plain = reference.conv(index.dense(values), _plain(x), index.stride, index.padding, index.groups, bias, relu)
         return _planes(plain, batch, halo)
     x = with_halo(x, index.padding) if x.halo < index.padding else x
-    out = x.data.new_empty(x.data.shape[0], index.shape[0], out_height + 2 * halo, out_width + 2 * halo, LANES)
+    shape = (x.data.shape[0], index.shape[0], out_height + 2 * halo, out_width + 2 * halo, LANES)
+    out = lent(shape, x.data.dtype)
     y = Planes(out, batch, halo)
     values, bias = values.contiguous(), None if bias is None else bias.contiguous()
     used.call(
@@ -247,12 +249,19 @@ def conv_planes_backward(
     grad: Planes,
     *,
     output: Planes | None = None,
+    onto: Tensor | None = None,
     need_x: bool = True,
     need_bias: bool = False,
 ) -> PlanesGradients:
     """Gradients of `conv_planes_forward`; lanes of ``grad`` past the batch must be zero.
 
     The input's gradient has the input's halo.
+
+    Args:
+        output: the result, where it ended in ReLU; masks the gradient.
+        onto: planes as the input's, to which its gradient is added on the way (what else used the input).
+        need_x: whether the input's gradient is wanted.
+        need_bias: whether the bias gradient is wanted.
     """
     batch, _, height, width = _check_images(index, x.shape)
     shape = (batch, index.shape[0], *index.output_size(height, width))
@@ -262,11 +271,16 @@ def conv_planes_backward(
             raise ValueError(f"`{name}` must have shape {shape}. Got {planes.shape}.")
         if planes is not None:
             _check_alike(name, planes.data, tuple(planes.data.shape), x.data)
+    if onto is not None:
+        _check_alike("onto", onto, tuple(x.data.shape), x.data)
     used = _library(x.data)
     if used is None:
         plain = None if output is None else _plain(output)
         found = conv_backward(index, values, _plain(x), _plain(grad), output=plain, need_x=need_x, need_bias=need_bias)
-        return PlanesGradients(None if found.x is None else _planes(found.x, batch, x.halo), found.values, found.bias)
+        gx = None if found.x is None else _planes(found.x, batch, x.halo)
+        if gx is not None and onto is not None:
+            gx = replace(gx, data=gx.data + onto)
+        return PlanesGradients(gx, found.values, found.bias)
     grad, gb = _masked(used, grad, output, need_bias)
     padded = with_halo(x, index.padding) if x.halo < index.padding else x
     halo = index.gradient_halo(height, width) if need_x else 0
@@ -279,11 +293,11 @@ def conv_planes_backward(
         index.pointer, index.column, padded.data, grad.data, gradient, team,
     )  # fmt: skip
     if need_x:
-        turned, gx = index.by_input, replace(x, data=torch.empty_like(x.data))
+        turned, gx = index.by_input, replace(x, data=lent(x.data.shape, x.data.dtype))
         used.call(
-            "conv_input", values.itemsize, index.column.itemsize, turned.row.itemsize,
+            "conv_input_onto", values.itemsize, index.column.itemsize, turned.row.itemsize,
             turned.place.itemsize, _geometry(index, x, grad), turned.pointer, turned.row, turned.place,
-            index.column, values, grad.data, gx.data, team,
+            index.column, values, grad.data, None if onto is None else onto.contiguous(), gx.data, team,
         )  # fmt: skip
     return PlanesGradients(gx, gradient, gb)
 
@@ -299,7 +313,7 @@ def to_planes(x: Tensor, *, halo: int = 0) -> Planes:
     last = _is_channels_last(x)
     x = x if last else x.contiguous()
     batch, channels, height, width = x.shape
-    data = x.new_empty(-(-batch // LANES), channels, height + 2 * halo, width + 2 * halo, LANES)
+    data = lent((-(-batch // LANES), channels, height + 2 * halo, width + 2 * halo, LANES), x.dtype)
     used.call(
         "to_planes", x.itemsize, x.data_ptr(), data, batch, channels, height, width, halo, last,
         native.threads(x.numel()),
@@ -337,7 +351,7 @@ def _masked(used: native.Library, grad: Planes, output: Planes | None, need_bias
     gb = grad.data.new_empty(channels) if need_bias else None
     if output is not None:
         output = with_halo(output, grad.halo)
-    kept = None if output is None else torch.empty_like(grad.data)
+    kept = None if output is None else lent(grad.data.shape, grad.data.dtype)
     used.call(
         "mask_panels", grad.data.itemsize, None if output is None else output.data, grad.data, kept, gb,
         panels, channels, height * width * LANES, native.threads(grad.data.numel()),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wirings.kernels import native, reference
 from wirings.kernels.conv import Planes, from_planes, to_planes, with_halo
+from wirings.kernels.lent import lent
 
 
 class Normed(NamedTuple):
@@ -72,7 +73,7 @@ def norm_forward(
         return Normed(to_planes(result.relu() if relu else result, halo=x.halo), mean, variance)
     if mean is None or variance is None:
         mean, variance = x.data.new_empty(channels), x.data.new_empty(channels)
-    y = replace(x, data=torch.empty_like(x.data))
+    y = replace(x, data=lent(x.data.shape, x.data.dtype))
     added = None if residual is None else residual.data
     used.call(
         "norm_forward", x.data.itemsize, x.data, added, weight, bias, mean, variance, given, eps, relu, y.data, batch,
@@ -88,7 +89,9 @@ def norm_backward(
     variance: Tensor,
     *,
     weight: Tensor | None = None,
+    bias: Tensor | None = None,
     eps: float = 1e-5,
+    relu: bool = False,
     output: Planes | None = None,
     constant: bool = False,
     residual: bool = False,
@@ -97,30 +100,37 @@ def norm_backward(
 
     Args:
         mean, variance: as `norm_forward` returned them.
-        output: its result where that ended in ReLU.
+        weight, bias, eps, relu: as they were given to `norm_forward`.
+        output: its result, needed where it added a residual and ended in ReLU.
         constant: whether the statistics were given, not the batch's own.
         residual: whether the gradient of a residual is wanted.
     """
     batch, channels, height, width = x.shape
     grad, output = _like(grad, x), None if output is None else _like(output, x)
-    weight = None if weight is None else _per_channel(weight, x)
+    if residual and relu and output is None:
+        raise ValueError("`output` of `norm_backward` is needed where ReLU followed a residual.")
+    weight, bias = (None if t is None else _per_channel(t, x) for t in (weight, bias))
     mean, variance = _per_channel(mean, x), _per_channel(variance, x)
     used = native.library() if x.data.device.type == "cpu" and x.data.itemsize >= 4 else None
     if used is None:
-        g = reference.masked(from_planes(grad), None if output is None else from_planes(output))
+        ended = None if output is None else from_planes(output)
+        if relu and ended is None:
+            ended = reference.norm(from_planes(x), mean, variance, weight, bias, eps)[1]
+        g = reference.masked(from_planes(grad), ended)
         normal, scale = reference.norm(from_planes(x), mean, variance, None, None, eps)[0], (variance + eps).rsqrt()
         gw, gb = (g * normal).sum((0, 2, 3)), g.sum((0, 2, 3))
         count = 1 if constant else batch * height * width
         drift = 0 if constant else (gb / count).view(1, -1, 1, 1) + normal * (gw / count).view(1, -1, 1, 1)
         plain = (g - drift) * (scale if weight is None else scale * weight).view(1, -1, 1, 1)
         return NormGradients(to_planes(plain, halo=x.halo), gw, gb, to_planes(g, halo=x.halo) if residual else None)
-    gx = replace(x, data=torch.empty_like(x.data))
-    passed = replace(x, data=torch.empty_like(x.data)) if residual else None
+    gx = replace(x, data=lent(x.data.shape, x.data.dtype))
+    passed = replace(x, data=lent(x.data.shape, x.data.dtype)) if residual else None
     gw, gb = x.data.new_empty(channels), x.data.new_empty(channels)
     ended, handed = (None if planes is None else planes.data for planes in (output, passed))
     used.call(
-        "norm_backward", x.data.itemsize, x.data, grad.data, ended, weight, mean, variance, constant, eps, gx.data,
-        handed, gw, gb, batch, channels, height, width, x.halo, native.threads(8 * x.data.numel()),
+        "norm_gradients", x.data.itemsize, x.data, grad.data, ended, weight, bias, mean, variance,
+        relu and ended is None, constant, eps, gx.data, handed, gw, gb, batch, channels, height, width, x.halo,
+        native.threads(8 * x.data.numel()),
     )  # fmt: skip
     return NormGradients(gx, gw, gb, passed)
 

@@ -15,6 +15,8 @@ from wirings.sparse.layer import SparseLayer
 from wirings.sparse.planes import PlaneImages, convolved
 from wirings.sparse.values import density_of, drawn, values_of
 
+_LIGHT = 128  # weights for each channel read or written: packing a pixel of one costs about what so many products lose
+
 
 class SparseConv2d(SparseLayer):
     """A 2-D convolution whose kernels exist only at their connections; no input is ever unfolded.
@@ -108,7 +110,7 @@ class SparseConv2d(SparseLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         dense = self._is_dense()
-        if not dense and (images := convolved(self, x)) is not None:
+        if (not dense or self._is_light()) and (images := convolved(self, x)) is not None:
             return images  # type: ignore[return-value]  # a tensor to whoever asks, inside `keep_planes`
         x = x.tensor() if isinstance(x, PlaneImages) else x
         if dense:
@@ -116,6 +118,10 @@ class SparseConv2d(SparseLayer):
         batch = x if x.dim() == 4 else x.unsqueeze(0)
         y = self._product(batch.contiguous(memory_format=_format(batch)))
         return y if x.dim() == 4 else y.squeeze(0)
+
+    def _is_light(self) -> bool:
+        """Whether, nothing missing, the sparse kernels still cost less than leaving planes and coming back would."""
+        return self.values.numel() <= _LIGHT * (self.in_channels + self.out_channels)
 
     def extra_repr(self) -> str:
         told = ", ".join(f"{name}={value}" for name, value in self._geometry.items())

@@ -76,7 +76,9 @@ def convolved(layer: SparseConv2d, x: Tensor | PlaneImages) -> PlaneImages | Non
     index = layer.index
     assert isinstance(index, ConvIndex)
     images = x if isinstance(x, PlaneImages) else PlaneImages.of(x, halo=index.padding)
-    data = _Conv.apply(images.data, values, layer.bias, layer, index, images.batch, images.halo)  # type: ignore[no-untyped-call]
+    data, again = _Conv.apply(images.data, values, layer.bias, layer, index, images.batch, images.halo)  # type: ignore[no-untyped-call]
+    if again is not None:
+        images._data = again
     return PlaneImages(data, images.batch, _after(images.halo), last=images.last)
 
 
@@ -353,6 +355,12 @@ class _Unpack(torch.autograd.Function):
 
 
 class _Conv(torch.autograd.Function):
+    """The convolution, and its input once more.
+
+    Who uses the input later, as a shortcut does, sends its gradient back through here, where it is what the
+    convolution's own is added to, in one pass.
+    """
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -363,20 +371,24 @@ class _Conv(torch.autograd.Function):
         index: ConvIndex,
         batch: int,
         halo: int,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(data, values)
         ctx.layer, ctx.index, ctx.batch, ctx.halo = layer, index, batch, halo
-        return conv_planes_forward(index, values, Planes(data, batch, halo), bias=bias, halo=_after(halo)).data
+        y = conv_planes_forward(index, values, Planes(data, batch, halo), bias=bias, halo=_after(halo)).data
+        return y, data if ctx.needs_input_grad[0] else None
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None, onto: Tensor | None) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("SparseConv2d")
+        if grad is None:
+            return onto, None, None, None, None, None, None
         data, values = ctx.saved_tensors
         need_x, need_values, need_bias = ctx.needs_input_grad[:3]
         x, g = Planes(data, ctx.batch, ctx.halo), Planes(grad.contiguous(), ctx.batch, _after(ctx.halo))
         if need_values and ctx.layer.listening:
             ctx.layer.hear(from_planes(x), from_planes(g))
-        found = conv_planes_backward(ctx.index, values, x, g, need_x=need_x, need_bias=need_bias)
+        found = conv_planes_backward(ctx.index, values, x, g, onto=onto, need_x=need_x, need_bias=need_bias)
         gx = None if found.x is None else found.x.data
         return gx, found.values if need_values else None, found.bias, None, None, None, None
 
@@ -400,16 +412,15 @@ class _NormInPlanes(torch.autograd.Function):
             count = batch * height * width
             norm.running[0].lerp_(made.mean, norm.momentum)
             norm.running[1].lerp_(made.variance * (count / (count - 1)), norm.momentum)
-        ctx.save_for_backward(
-            data, weight, made.mean.clone(), made.variance.clone(), made.y.data if norm.relu else None
-        )
-        ctx.batch, ctx.halo, ctx.eps, ctx.constant = batch, halo, norm.eps, not norm.training
+        ended = made.y.data if norm.relu and added is not None else None
+        ctx.save_for_backward(data, weight, bias, made.mean.clone(), made.variance.clone(), ended)
+        ctx.batch, ctx.halo, ctx.eps, ctx.constant, ctx.relu = batch, halo, norm.eps, not norm.training, norm.relu
         return made.y.data
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivative("SparseConv2d")
-        data, weight, mean, variance, output = ctx.saved_tensors
+        data, weight, bias, mean, variance, output = ctx.saved_tensors
         need_residual = ctx.needs_input_grad[3]
         found = norm_backward(
             Planes(data, ctx.batch, ctx.halo),
@@ -417,7 +428,9 @@ class _NormInPlanes(torch.autograd.Function):
             mean,
             variance,
             weight=weight,
+            bias=bias,
             eps=ctx.eps,
+            relu=ctx.relu,
             output=None if output is None else Planes(output, ctx.batch, ctx.halo),
             constant=ctx.constant,
             residual=need_residual,

@@ -51,15 +51,17 @@ inline int64_t channels_at_once(int64_t channels, int64_t groups, double per_row
 }
 
 // A grid of output pixels: how far apart their inputs and they themselves lie.
+template <class T>
 struct Grid {
     int64_t height, width;
     int64_t in_row, out_row, out_pixel, out_channel;
     int64_t first_row, row_step, rows;  // rows of the index, one per output channel
+    const T *whole, *onto;              // the output's first element, and what it is added to: none, or laid out as the output
 };
 
 // RY x RX output pixels of every output channel.
 template <class T, int RX, int RY, int S>
-void tile(const Shifted<T>& a, const Grid& grid, const T* bias, bool relu, const T* in, T* out) {
+void tile(const Shifted<T>& a, const Grid<T>& grid, const T* bias, bool relu, const T* in, T* out) {
     constexpr int N = VL<T>;
     for (int64_t job = 0; job < LANES / N * a.blocks; job++) {
         const int64_t lane = job / a.blocks * N, block = job % a.blocks;
@@ -70,20 +72,20 @@ void tile(const Shifted<T>& a, const Grid& grid, const T* bias, bool relu, const
             int64_t k = cut[r], end = cut[a.step + r];
             T* o = out + i * grid.out_channel + lane;
             Vector<T> sum[RY][RX];
-            if (block == 0) {
+            if (block > 0 && k == end && !ends) continue;
+            if (block > 0 || grid.onto) {
+                const T* begun = block > 0 ? o : grid.onto + (o - grid.whole);
+#pragma GCC unroll 4
+                for (int y = 0; y < RY; y++) {
+#pragma GCC unroll 8
+                    for (int x = 0; x < RX; x++) sum[y][x] = load(begun + y * grid.out_row + x * grid.out_pixel);
+                }
+            } else {
 #pragma GCC unroll 4
                 for (int y = 0; y < RY; y++) {
 #pragma GCC unroll 8
                     for (int x = 0; x < RX; x++) sum[y][x] = bias ? splat(bias[i]) : zero<T>();
                 }
-            } else if (k < end || ends) {
-#pragma GCC unroll 4
-                for (int y = 0; y < RY; y++) {
-#pragma GCC unroll 8
-                    for (int x = 0; x < RX; x++) sum[y][x] = load(o + y * grid.out_row + x * grid.out_pixel);
-                }
-            } else {
-                continue;
             }
             for (; k < end; k++) {
                 const T* p = in + a.shift[k] + lane;
@@ -107,7 +109,7 @@ void tile(const Shifted<T>& a, const Grid& grid, const T* bias, bool relu, const
 
 // `RY` rows of the grid from `in`, `out` on, in tiles as wide as fit.
 template <class T, int RY, int S>
-void strip(const Shifted<T>& a, const Grid& grid, const T* bias, bool relu, const T* in, T* out) {
+void strip(const Shifted<T>& a, const Grid<T>& grid, const T* bias, bool relu, const T* in, T* out) {
     int64_t x = 0;
     auto step = [&](auto rx) {
         constexpr int RX = rx();
@@ -126,7 +128,7 @@ void strip(const Shifted<T>& a, const Grid& grid, const T* bias, bool relu, cons
 int64_t rows_at_once(int64_t width) { return width >= 8 ? MOST_SUMS / 8 : width >= 4 ? MOST_SUMS / 4 : 4; }
 
 template <class T>
-void band(const Shifted<T>& a, const Grid& grid, int64_t stride, const T* bias, bool relu, const T* in, T* out, int64_t y, int64_t last) {
+void band(const Shifted<T>& a, const Grid<T>& grid, int64_t stride, const T* bias, bool relu, const T* in, T* out, int64_t y, int64_t last) {
     while (y < last) {
         const T* i = in + y * grid.in_row;
         T* o = out + y * grid.out_row;
@@ -220,9 +222,9 @@ API int wirings_conv_forward(int64_t real, int64_t narrow, const int64_t* geomet
         const int64_t blocks = (g.in_channels + some - 1) / some;
         Scratch<int64_t> cut(blocks > 1 ? (blocks + 1) * g.out_channels : 0);
         Shifted<T> a{blocks > 1 ? cut : pointer, blocks > 1 ? g.out_channels : 1, blocks, shift, static_cast<const T*>(value)};
-        const Grid grid{g.out_height, g.out_width, in.row(), out.row(), LANES, out.plane(), 0, 1, g.out_channels};
+        const Grid<T> grid{g.out_height, g.out_width, in.row(), out.row(), LANES, out.plane(), 0, 1, g.out_channels, nullptr, nullptr};
         const int64_t corner = in.at(-g.padding, -g.padding), high = rows_at_once(grid.width), bands = (grid.height + high - 1) / high;
-        Grid stepped = grid;
+        Grid<T> stepped = grid;
         stepped.in_row = grid.in_row * g.stride;
         std::atomic<int64_t> halo{0}, next{0};
         team(threads, [&](int member, int size) {
@@ -239,10 +241,10 @@ API int wirings_conv_forward(int64_t real, int64_t narrow, const int64_t* geomet
     });
 }
 
-// The input gradient over the transposed index of wirings_conv_transpose.
-API int wirings_conv_input(int64_t real, int64_t narrow, int64_t narrow_row, int64_t wide, const int64_t* geometry, const int64_t* pointer,
-                           const void* row, const void* place, const void* column, const void* value, const void* grad, void* gx,
-                           int64_t threads) {
+// The input gradient over the transposed index of wirings_conv_transpose, added to `onto` where that is given.
+API int wirings_conv_input_onto(int64_t real, int64_t narrow, int64_t narrow_row, int64_t wide, const int64_t* geometry,
+                                const int64_t* pointer, const void* row, const void* place, const void* column, const void* value,
+                                const void* grad, const void* onto, void* gx, int64_t threads) {
     return with_types(real, narrow, [&](auto t, auto c) {
         using T = decltype(t);
         using C = decltype(c);
@@ -288,12 +290,19 @@ API int wirings_conv_input(int64_t real, int64_t narrow, int64_t narrow_row, int
                 int64_t kind = job % classes, panel = job / classes / bands, first = job / classes % bands * high;
                 Axis v = axis(kind / s, g.height), h = axis(kind % s, g.width);
                 if (first >= v.count || h.count == 0) return;
-                Grid grid{v.count, h.count, out.row(), in.row() * s, LANES * s, in.plane(), kind, classes, g.in_channels};
+                Grid<T> grid{v.count, h.count, out.row(), in.row() * s, LANES * s, in.plane(), kind, classes, g.in_channels,
+                             static_cast<const T*>(gx), static_cast<const T*>(onto)};
                 band<T>(a, grid, 1, nullptr, false, static_cast<const T*>(grad) + panel * out.panel() + out.at(v.under, h.under),
                         static_cast<T*>(gx) + panel * in.panel() + in.at(v.first, h.first), first, std::min(first + high, v.count));
             });
         });
     });
+}
+
+API int wirings_conv_input(int64_t real, int64_t narrow, int64_t narrow_row, int64_t wide, const int64_t* geometry, const int64_t* pointer,
+                           const void* row, const void* place, const void* column, const void* value, const void* grad, void* gx,
+                           int64_t threads) {
+    return wirings_conv_input_onto(real, narrow, narrow_row, wide, geometry, pointer, row, place, column, value, grad, nullptr, gx, threads);
 }
 
 // The weight gradient at the connections.

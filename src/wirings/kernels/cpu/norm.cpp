@@ -51,6 +51,19 @@ struct Two {
     Vector<T> one, other;
 };
 
+// What batch normalisation does to one channel.
+template <class T>
+struct Affine {
+    Vector<T> centre, scale, shift;
+
+    Affine(T mean, T variance, double epsilon, const void* weight, const void* bias, int64_t c) {
+        centre = splat(mean);
+        scale = splat(T(1.0 / std::sqrt(double(variance) + epsilon)) * (weight ? static_cast<const T*>(weight)[c] : T(1)));
+        shift = splat(bias ? static_cast<const T*>(bias)[c] : T(0));
+    }
+    INLINE Vector<T> operator()(Vector<T> x) const { return (x - centre) * scale + shift; }
+};
+
 }  // namespace
 }  // namespace wirings
 
@@ -79,13 +92,12 @@ API int wirings_norm_forward(int64_t real, const void* x, const void* residual, 
                     });
                     variances[c] = T((s.one - s.other * s.other / count) / count);  // the rounding of the mean taken out
                 }
-                T slope = T(1.0 / std::sqrt(double(variances[c]) + epsilon)) * (weight ? static_cast<const T*>(weight)[c] : T(1));
-                Vector<T> scale = splat(slope), centre = splat(means[c]), shift = splat(bias ? static_cast<const T*>(bias)[c] : T(0));
+                const Affine<T> normal(means[c], variances[c], epsilon, weight, bias, c);
                 for (int64_t panel = 0; panel * LANES < batch; panel++) {
                     int64_t base = panel * p.panel() + c * p.plane();
                     clear_halo(out + base, p);
                     each_vector<T>(p, LANES, [&](int64_t at, auto) INLINE_LAMBDA {
-                        Vector<T> v = (load(in + base + at) - centre) * scale + shift;
+                        Vector<T> v = normal(load(in + base + at));
                         if (extra) v += load(extra + base + at);
                         store(out + base + at, relu ? positive_part<T>(v) : v);
                     });
@@ -95,11 +107,13 @@ API int wirings_norm_forward(int64_t real, const void* x, const void* residual, 
     });
 }
 
-// Gradients of the above: x, weight, bias, and (optional) of the residual. `output` is given where the forward pass ended in
-// ReLU; `constant` says that mean and variance were given there.
-API int wirings_norm_backward(int64_t real, const void* x, const void* grad, const void* output, const void* weight, const void* mean,
-                              const void* variance, int64_t constant, double epsilon, void* gx, void* gresidual, void* gw, void* gb,
-                              int64_t batch, int64_t channels, int64_t height, int64_t width, int64_t halo, int64_t threads) {
+// Gradients of the above: x, weight, bias, and (optional) of the residual. Where the forward pass ended in ReLU, `output` is
+// what it returned, or `relu` says so if it added no residual: what ReLU saw is then computed again, as there, which is
+// quicker than reading it. `constant` says that mean and variance were given there.
+API int wirings_norm_gradients(int64_t real, const void* x, const void* grad, const void* output, const void* weight, const void* bias,
+                               const void* mean, const void* variance, int64_t relu, int64_t constant, double epsilon, void* gx,
+                               void* gresidual, void* gw, void* gb, int64_t batch, int64_t channels, int64_t height, int64_t width,
+                               int64_t halo, int64_t threads) {
     return with_real(real, [&](auto t) {
         using T = decltype(t);
         const Planes p{channels, height, width, halo};
@@ -110,8 +124,10 @@ API int wirings_norm_backward(int64_t real, const void* x, const void* grad, con
             deal(next, channels, [&](int64_t c) {
                 const T inverse = T(1.0 / std::sqrt(double(static_cast<const T*>(variance)[c]) + epsilon));
                 const Vector<T> centre = splat(static_cast<const T*>(mean)[c]), narrow = splat(inverse);
+                const Affine<T> normal(static_cast<const T*>(mean)[c], static_cast<const T*>(variance)[c], epsilon, weight, bias, c);
                 auto masked = [&](int64_t at) INLINE_LAMBDA {
                     Vector<T> g = load(back + at);
+                    if (relu) return normal(load(in + at)) > 0 ? g : zero<T>();
                     return ended ? (load(ended + at) > 0 ? g : zero<T>()) : g;
                 };
                 Sums s = sum_channel<T>(p, batch, c, [&](int64_t at) INLINE_LAMBDA {
@@ -138,4 +154,11 @@ API int wirings_norm_backward(int64_t real, const void* x, const void* grad, con
             });
         });
     });
+}
+
+API int wirings_norm_backward(int64_t real, const void* x, const void* grad, const void* output, const void* weight, const void* mean,
+                              const void* variance, int64_t constant, double epsilon, void* gx, void* gresidual, void* gw, void* gb,
+                              int64_t batch, int64_t channels, int64_t height, int64_t width, int64_t halo, int64_t threads) {
+    return wirings_norm_gradients(real, x, grad, output, weight, nullptr, mean, variance, 0, constant, epsilon, gx, gresidual, gw, gb,
+                                  batch, channels, height, width, halo, threads);
 }
