@@ -58,8 +58,8 @@ def test_the_smallest_study_is_whole(made: tuple[Path, Findings]) -> None:
     roles = {one.meeting.role for one in seen(found)}
     assert roles == set(ROLES)
     networks, layers = similarity.tables(found)
-    assert len(networks.rows) == 9  # three densities pruned, three controls at one, three baselines
-    assert len(layers.rows) == 9 * len(seen(found)[0].result["layers"])
+    assert len(networks.rows) == 10  # three densities pruned, three controls at one, four baselines
+    assert len(layers.rows) == 10 * len(seen(found)[0].result["layers"])
     assert [figure.name for figure in similarity.figures(found)] == ["layers", "sparsity", "maps"]
     assert len(similarity.answers(found)) == 2
 
@@ -98,6 +98,7 @@ def test_claims_compute_what_their_statistics_say(made: tuple[Path, Findings]) -
         "random": 0.6,
         "seed": 0.6,
         "order": 0.9,
+        "tuned": 0.9,
         "untrained": 0.3,
     }
     verdicts = {v.claim.id: v for v in similarity.claims(invented(made[1], level))}

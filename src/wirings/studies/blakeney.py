@@ -26,7 +26,7 @@ from wirings.procedures.retraining import FRESH
 from wirings.studies import deconstruction as seed0
 from wirings.studies.measures.similarity import Alike
 from wirings.studies.study import Findings, Work
-from wirings.training.optimizers import SGD
+from wirings.training.optimizers import SGD, Adam
 from wirings.training.records import Record
 from wirings.training.settings import Run, Values
 
@@ -35,13 +35,14 @@ ROLES = {
     "structure": "its structure, re-initialised",
     "shuffled": "shuffled in each layer",
     "random": "random (ERK)",
+    "tuned": "dense, fine-tuned as long",
     "order": "dense, other data order",
     "seed": "dense, other seed",
     "untrained": "dense, untrained",
 }
-"""Who meets the original -> what people call it; the last three are the baselines."""
+"""Who meets the original -> what people call it; the last four are the baselines."""
 
-BASELINES = ("order", "seed", "untrained")
+BASELINES = ("tuned", "order", "seed", "untrained")
 
 
 # ---------------------------------------------------------------------- runs
@@ -79,7 +80,12 @@ class Net:
 
 
 _CIFAR: dict[str, Any] = {"data": "cifar10", "batch_size": 64, "learning_rate": 0.05, "warmup": 0.1, "held_out": 1000}
-_CONV4 = {"model": "conv-4", "model_settings": {"width": 0.125}, **_CIFAR}
+_CONV4 = {
+    **_CIFAR, "model": "conv-4", "model_settings": {"width": 0.125, "init": "kaiming-normal"},
+    "optimizer": Adam(), "learning_rate": 0.003,
+}  # fmt: skip
+"""Adam and Kaiming values: without batch norm, seven sparse layers hardly begin to learn by plain SGD."""
+
 _VGG11 = {"model": "vgg-11", "model_settings": {"width": 0.125}, **_CIFAR}
 _BLOBS = {"data": "gaussian-blobs", "batch_size": 32, "learning_rate": 0.05}
 
@@ -98,8 +104,8 @@ NETS = {
         Net(title="Conv-4", settings={"model": "conv-4", "model_settings": {"width": 0.125}, **_BLOBS}, steps=(60, 30)),
     ),
     "laptop": (
-        Net(title="Conv-4", settings=_CONV4, steps=(400, 200)),
-        Net(title="VGG-11", settings=_VGG11, steps=(400, 200), most=5),
+        Net(title="Conv-4", settings=_CONV4, steps=(500, 500), again=(0.1,)),
+        Net(title="VGG-11", settings=_VGG11, steps=(500, 500), most=5),
         TICKETS,
     ),
     "overnight": (Net(title="ResNet-20", settings={"model": "resnet-20", **_LONG}, steps=(10_000, 4_000)),),
@@ -117,6 +123,8 @@ NETS = {
 @dataclass(kw_only=True, eq=False)
 class Pruned:
     """A dense run, pruned gradually while it is fine-tuned, and the wirings so found trained again from fresh values.
+
+    Beside them the dense network, fine-tuned as long: what more training alone changes.
 
     Example:
         >>> one = Pruned(run=net.run(0), net=net)
@@ -138,30 +146,33 @@ class Pruned:
     @property
     def rounds(self) -> int:
         """How many runs follow."""
-        return len(self.net.densities) + len(self.net.again) * len(self.controls)
+        return 1 + len(self.net.densities) + len(self.net.again) * len(self.controls)
 
     def then(self, record: Record) -> list[Run]:
         """The pruned runs that follow from the original, or the retrained ones that follow from a pruned run."""
         if not record.finished:
             return []
         if record.id == self.run.id:
-            tuned = [self._tuned(record, density) for density in self.net.densities]
-            self.found |= {run.id: density for run, density in zip(tuned, self.net.densities, strict=True)}
-            return tuned
+            pruned = [self._tuned(record, density) for density in self.net.densities]
+            self.found |= {run.id: density for run, density in zip(pruned, self.net.densities, strict=True)}
+            return [*pruned, self._tuned(record)]
         return self._again(record) if self.found.get(record.id) in self.net.again else []
 
-    def _tuned(self, record: Record, density: float) -> Run:
-        """From the original's last values: pruned over the first half, at a fifth of the learning rate."""
+    def _tuned(self, record: Record, density: float | None = None) -> Run:
+        """From the original's last values, at a fifth of the learning rate; pruned over the first half, or dense."""
         file = record.folder.final / "model.safetensors"
+        method = None
+        if density is not None:
+            falling = Cubic(final=density, begin=0, until=0.5)
+            method = GradualMagnitude(density=falling, when=Every(0.02), scope="global")
         return dataclasses.replace(
             self.run,
             values=Values(path=str(file), sha256=sha256_of(file)),
-            method=GradualMagnitude(
-                density=Cubic(final=density, begin=0, until=0.5), when=Every(0.02), budget=erk, scope="global"
-            ),
+            method=method,
             steps=self.net.steps[1],
             learning_rate=self.run.learning_rate / 5,
             warmup=0,
+            label="" if method else "fine-tuned",
         )
 
     def _again(self, record: Record) -> list[Run]:
@@ -286,6 +297,7 @@ def _asked(net: Net, role: str, seed: int, seeds: Sequence[int]) -> tuple[str, i
         "structure": (f"{net.pruned}-structure", seed + FRESH),
         "shuffled": (f"{net.pruned}-shuffled", seed + FRESH),
         "random": (random, seed + FRESH),
+        "tuned": ("fine-tuned", seed),
         "order": ("other-order", seed),
         "untrained": ("", seed),
     }[role]

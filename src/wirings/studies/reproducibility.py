@@ -99,7 +99,7 @@ FLUCTUATION = Claim(
 )
 
 DENSITY = 0.1
-DIVERGING = 5
+DIVERGING = 3
 """Seeds of the runs that are made again under other conditions; half of the preset's, at most."""
 
 BOTH = ("process", "threads", "older", "torch", "cuda", "nudge", "float64", "bfloat16", "order", "init")

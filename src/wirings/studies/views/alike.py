@@ -137,6 +137,7 @@ _COLOUR = {
     "structure": "lottery-structure",
     "shuffled": "lottery-shuffled",
     "random": "static",
+    "tuned": "dense-tuned",
     "order": "dense-order",
     "seed": "dense",
     "untrained": "dense-untrained",
@@ -162,7 +163,7 @@ def density_figure(nets: Sequence[Net], groups: Groups) -> Figure | None:
             spreads = [Spread(tuple(one.mean("svcca") for one in side)) for _, side in sides]
             if role in BASELINES and sides:
                 lines.append(Series(label=title, x=(), y=(spreads[0].mean,), style="level", method=_COLOUR[role]))
-            elif len(sides) > 1:
+            elif sides:
                 lines.append(_line(title, role, [density for density, _ in sides], spreads, sides[0][1]))
         if any(line.style == "line" for line in lines):
             x = Axis(label="sparsity (share of weights missing)", scale="sparsity", ticks=net.densities)
