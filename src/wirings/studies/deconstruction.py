@@ -120,7 +120,8 @@ def method_of(name: str, density: float, **more: Any) -> Method:
     if name == "rigl":
         return RigL(begin=begin, **({"when": often} | more))
     if name == "set":
-        return SET(begin=begin, **({"when": often, "fraction": Cosine(0.3, over=0.75)} | more))
+        settings: dict[str, Any] = {"when": often, "fraction": Cosine(0.3, over=0.75)} | more
+        return SET(begin=begin, **settings)
     raise ValueError(f"`name` of `method_of` must be one of static, dnw, rigl, set. Got {name!r}.")
 
 

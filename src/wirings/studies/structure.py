@@ -226,7 +226,7 @@ def _baseline_table(net: Paired, densities: Sequence[float]) -> Table:
         Column(title="Test accuracy", unit="%", help="mean ± sd over seeds"),
         Column(title="95 % interval", unit="%"),
         Column(title="n"),
-        Column(title="Wall time", unit="s", digits=1, help="of one training, median over seeds"),
+        Column(title="Processor time", unit="s", digits=1, help="of one training, median over seeds"),
     )
     rows = [
         Row(
@@ -243,8 +243,8 @@ def _baseline_table(net: Paired, densities: Sequence[float]) -> Table:
         columns=columns,
         rows=tuple(rows),
         caption=f"{net.model}. Small dense networks are narrower; “equal seconds” is read off between small dense "
-        "networks of several widths, at the measured time of the random wiring. It is missing where even the smallest "
-        "dense network takes longer. Times are of a busy machine: compare them with care.",
+        "networks of several widths, at the measured processor time of the random wiring. It is missing where even the "
+        "smallest dense network takes longer. Everything sparse here ran truly sparse, one thread.",
     )
 
 
@@ -392,7 +392,7 @@ study = Study(
     name="structure",
     title="What is the wiring worth?",
     question="Sparse networks are found at random, as lottery tickets, by discovering neural wirings (DNW) and by "
-    "RigL. How much of their accuracy is in the wiring alone: what is left of it when every value is drawn anew and the "
+    "RigL. How much of their accuracy is in the wiring alone: what is left when every value is drawn anew and the "
     "same connections are trained from the start?\n\n"
     "And which part of the structure carries it: how many connections each layer has, how many each unit has, or which "
     "inputs meet which outputs? Controls destroy one after the other. Small dense networks of the same size, and of "

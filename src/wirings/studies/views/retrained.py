@@ -95,7 +95,7 @@ class Paired:
         )
 
     def seconds(self, label: str, density: float) -> float | None:
-        """Wall time of a run, the median over seeds."""
+        """Processor time of a run, the median over seeds: what a machine's other work does not change."""
         found = self.of(label, density)
         return statistics.median(r.busy_seconds for r in found.values()) if found else None
 
