@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 from wirings.analysis.claims import Claim, Verdict, judge, judge_all
 from wirings.studies import synflow_plan as plan
-from wirings.studies.measures.synflow import (
-    STEP,
-)
+from wirings.studies.measures.synflow import STEP
 from wirings.studies.study import Findings
 
 RANDOM = Claim(

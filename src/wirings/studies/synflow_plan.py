@@ -75,7 +75,7 @@ class Scale:
             one of the claims.
         exponents: of each trained network.
         nets: name -> network whose layers die; the first is that of the published exponents.
-        seeds: of one-shot scorers on these; random pruning takes three times as many, magnitude twice.
+        seeds: of SNIP on these; random and magnitude pruning take more, GraSP at most three.
         flowing: (network, exponents, seeds) of SynFlow's critical compression.
         schedules: exponents and (schedule, rounds) of the flow ratio, and the network.
         imagenet: seeds of VGG-19 for ImageNet.
@@ -105,7 +105,13 @@ HALVES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
 _LAPTOP = Scale(
     trained={
         "lenet-300-100": {"data": "mnist", "epochs": 2, "batch_size": 128},
-        "vgg-11": {"data": "cifar10", "steps": 200, "batch_size": 100, "model_settings": {"width": 0.125}},
+        "vgg-11": {
+            "data": "cifar10",
+            "steps": 200,
+            "batch_size": 100,
+            "held_out": 500,
+            "model_settings": {"width": 0.125},
+        },
     },
     exponents={"lenet-300-100": (*HALVES, 3.5), "vgg-11": (1.5, 2.5)},
     nets=_FULL,
@@ -115,7 +121,7 @@ _LAPTOP = Scale(
         ("vgg-16/10", (6.0, 5.75, 5.5), 1),
         ("vgg-11/10", (6.0, 5.75), 1),
         ("vgg-19/10", (6.0, 5.75), 1),
-        ("resnet-18/10", (5.5, 4.0, 3.0, 2.0, 1.0), 1),
+        ("resnet-18/10", (5.5, 3.0, 1.0), 1),
         ("resnet-18/100, fan-out", (5.5, 3.0, 1.0), 1),
         ("resnet-20/10", (4.0, 3.5, 3.0, 2.0, 1.0), 1),
     ),
@@ -262,13 +268,19 @@ def one_shot(found: Findings) -> list[tuple[str, str, OneShot]]:
     asked = []
     for place, (name, net) in enumerate(scale.nets.items()):
         for scorer in SCORERS:
-            # a random draw says little by itself, and the magnitudes are cheap
-            many = scale.seeds * {"random": 6 if place == 0 else 2, "magnitude": 2}.get(scorer, 1)
-            cut = 1 if scale.seeds == 1 else 3
+            many = _seeds_of(scorer, scale.seeds, first=place == 0)
+            cut = min(2, scale.seeds)
             asked += [
                 (name, scorer, OneShot(net=net, scorer=scorer, seed=seed, cut=seed < cut)) for seed in range(many)
             ]
     return asked
+
+
+def _seeds_of(scorer: str, seeds: int, *, first: bool) -> int:
+    """A random draw says little by itself, and magnitudes are cheap; second derivatives are not."""
+    if scorer == "random":
+        return seeds * (6 if first else 2)
+    return {"magnitude": 2 * seeds, "snip": seeds}.get(scorer, min(3, seeds))
 
 
 def imagenet(found: Findings) -> list[ImageNetVGG]:
