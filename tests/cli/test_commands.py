@@ -62,6 +62,25 @@ def test_a_grid_is_trained_listed_and_compared(capsys: pytest.CaptureFixture[str
     assert wirings(capsys, "compare", tmp_path, "--latex")[1].startswith(r"\begin{tabular}{lll")
 
 
+def test_makers_are_methods_and_runs_go_truly_sparse(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    grid = ["run", *TINY, "--method", "synflow,set", "--sparsity", "0.5", "--execution", "masked,sparse"]
+    code, out, _ = wirings(capsys, *grid, "--runs", tmp_path, "--jobs", "1")
+    assert code == 0
+    assert out.count("mlp-gaussian-blobs-synflow-") == 4  # two runs, each with its folder
+    code, out, _ = wirings(capsys, "compare", tmp_path, "--md")
+    told = [line.split("|")[3].strip() for line in out.splitlines()[2:]]
+    assert sorted(told) == ["set", "set (truly sparse)", "synflow", "synflow (truly sparse)"]
+
+
+def test_a_makers_settings_go_to_toml(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--method", "snip", "--sparsity", "98%", "--set", "method.begin.batches=2", "--print-config"]
+    _, out, _ = wirings(capsys, "run", *TINY, *words)
+    assert out.startswith("# mlp-gaussian-blobs-snip-")
+    assert 'label = "snip"' in out
+    assert "[method.begin]" in out
+    assert "batches = 2" in out
+
+
 def test_settings_are_printed_as_toml_that_makes_the_same_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

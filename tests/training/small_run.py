@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,15 @@ class Mortal(Net):
             self.left -= 1
             if self.left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x)
+
+
+class Slow(Net):
+    """Takes a minute for a training step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            time.sleep(60)
         return super().forward(x)
 
 

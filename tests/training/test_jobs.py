@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +106,27 @@ def test_asked_to_stop_it_saves_every_live_run(tmp_path, number) -> None:
     assert {record.status for record in live} == {"interrupted"}
     assert all(any(record.folder.checkpoints.iterdir()) for record in live)
     assert not any(in_use(record.folder) for record in live)
+
+
+def test_asked_twice_it_ends_them_at_once_and_says_so(tmp_path) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    mine = run(model="small_run:Slow", model_settings={})
+    again = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+
+    def stop(event: dict[str, object]) -> None:
+        if event["event"] == "started":
+            again.start()
+            signal.raise_signal(signal.SIGINT)
+
+    try:
+        with pytest.raises(Interrupted, match=r"Stopped with 0 runs saved, 1 ended at once \(their last checkpoints"):
+            train_all([mine], tmp_path, jobs=1, listener=stop)  # type: ignore[arg-type]
+    finally:
+        again.cancel()
+        signal.signal(signal.SIGINT, before)
+    record = Record(tmp_path / mine.id)
+    assert record.status == "interrupted"
+    assert not in_use(record.folder)
 
 
 def test_jobs_must_be_a_number() -> None:

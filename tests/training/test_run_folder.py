@@ -12,7 +12,8 @@ from small_run import run
 from wirings.core.errors import RunError
 from wirings.core.settings import to_plain
 from wirings.training import checkpoints
-from wirings.training.folder import RunFolder, claimed, in_use, line, place_of, read_rows, remove, stem
+from wirings.training.folder import RunFolder, claimed, in_use, line, place_of,
+    warn_of_new_place, read_rows, remove, stem
 
 
 @pytest.fixture
@@ -89,9 +90,10 @@ def test_a_run_made_under_other_defaults_gets_company(tmp_path) -> None:
     old = RunFolder(tmp_path / mine.id)
     old.path.mkdir()
     old.write({"settings": settings})
-    with pytest.warns(UserWarning, match=f"made when some defaults were others; this run is made anew in {mine.id}-2."):
-        folder, info = place_of(mine, tmp_path)
+    folder, info = place_of(mine, tmp_path)  # to look costs no warning
     assert (folder.path.name, info) == (f"{mine.id}-2", {})
+    with pytest.warns(UserWarning, match=f"made when some defaults were others; this run is made anew in {mine.id}-2."):
+        warn_of_new_place(mine, folder, info)
     folder.path.mkdir()
     folder.write({"settings": to_plain(mine)})
     assert place_of(mine, tmp_path)[0].path.name == f"{mine.id}-2"

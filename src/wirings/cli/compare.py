@@ -99,7 +99,7 @@ def rows_of(cells: Sequence[Cell], against: str) -> list[tuple[str, ...]]:
             (
                 cell.model,
                 cell.data,
-                cell.method,
+                _method(cell),
                 f"{cell.sparsity:g} %",
                 str(cell.n),
                 plus_minus(cell.last),
@@ -112,6 +112,13 @@ def rows_of(cells: Sequence[Cell], against: str) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _method(cell: Cell) -> str:
+    """The method, and whether its runs were truly sparse."""
+    first = cell.records[0].info
+    stored = first["settings"].get("execution") == "sparse" and first["settings"].get("method") is not None
+    return f"{cell.method} (truly sparse)" if stored else cell.method
 
 
 def _rival(cell: Cell, cells: Sequence[Cell], against: str) -> Cell | None:

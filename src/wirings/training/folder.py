@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -192,7 +193,7 @@ def place_of(run: Run, root: str | os.PathLike[str]) -> tuple[RunFolder, dict[st
     """The folder of this run and what its ``run.json`` says: found if it is there, else where it would be made.
 
     Where a folder of this name was made from settings that now resolve to something else (a default has changed since),
-    the run gets a folder of its own beside it, ``<id>-2``, and a warning says so.
+    the run gets a folder of its own beside it, ``<id>-2``; :func:`warn_of_new_place` says so when it is made.
     """
     wanted = identity(to_plain(run))
     number = 1
@@ -200,14 +201,18 @@ def place_of(run: Run, root: str | os.PathLike[str]) -> tuple[RunFolder, dict[st
         folder = RunFolder(Path(root) / (run.id if number == 1 else f"{run.id}-{number}"))
         info = folder.read()
         if not info or identity(info["settings"]) == wanted:
-            if number > 1 and not info:
-                warnings.warn(
-                    f"{Path(root) / run.id} was made when some defaults were others; this run is made anew in "
-                    f"{folder.path.name}.",
-                    stacklevel=3,
-                )
             return folder, info
         number += 1
+
+
+def warn_of_new_place(run: Run, folder: RunFolder, info: Mapping[str, Any]) -> None:
+    """Somebody is about to make a run: warn where another stands under its name already."""
+    if folder.path.name != run.id and not info:
+        warnings.warn(
+            f"{folder.path.parent / run.id} was made when some defaults were others; this run is made anew in "
+            f"{folder.path.name}.",
+            stacklevel=3,
+        )
 
 
 @contextmanager
@@ -250,6 +255,15 @@ def in_use(folder: RunFolder) -> bool:
         except OSError:
             return True
     return False
+
+
+def cut_short(folder: RunFolder) -> None:
+    """Say of a run whose process was ended at once that it was interrupted: it could not do so itself."""
+    with contextlib.suppress(RunError), claimed(folder):  # in use after all: then it speaks for itself
+        info = folder.read()
+        if info.get("status") == "running":
+            folder.write({**info, "status": "interrupted"})
+            folder.note("interrupted", error="ended at once")
 
 
 def remove(folder: RunFolder) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from wirings.core.settings import to_plain
 from wirings.training import host
-from wirings.training.folder import DIVERGED, FINISHED, SETTLED, place_of
+from wirings.training.folder import DIVERGED, FINISHED, SETTLED, cut_short, place_of, warn_of_new_place
 from wirings.training.loop import Listener
 from wirings.training.records import Record
 from wirings.training.settings import Run
@@ -126,6 +126,7 @@ class _Making:
                 self.tell({"event": "found", "id": run.id, "folder": str(folder.path), "status": info["status"]})
                 self.settled(run)
             else:
+                warn_of_new_place(run, folder, info)
                 new.append(run)
         (self.waiting.extendleft if first else self.waiting.extend)(reversed(new) if first else new)
 
@@ -145,10 +146,13 @@ class _Making:
                     while (self.waiting or self.live) and self._one(server):
                         pass
                 except KeyboardInterrupt as asked:
-                    _stop(server, set(self.live), self.tell)
+                    ended = _stop(server, set(self.live), self.tell)
+                    for name in ended:
+                        cut_short(place_of(self.live[name], self.root)[0])
+                    at_once = f", {len(ended)} ended at once (their last checkpoints stay)" if ended else ""
                     raise Interrupted(
-                        f"Stopped with {len(self.live)} runs saved and {len(self.waiting)} not begun. "
-                        "Give the same command again to go on.",
+                        f"Stopped with {len(self.live) - len(ended)} runs saved{at_once} and {len(self.waiting)} not "
+                        "begun. Give the same command again to go on.",
                         signal.SIGTERM if isinstance(asked, Terminated) else signal.SIGINT,
                     ) from None
             for name in self.live:
@@ -188,17 +192,27 @@ class _Making:
         self.tell({"event": "failed", "id": name, "error": error})
 
 
-def _stop(server: _Server, left: set[str], tell: Listener) -> None:
-    """Let every live run save and end; asked again meanwhile, end them at once."""
-    try:
-        server.send({"stop": True})
-        while left and (news := server.next()) is not None:
-            if news["event"] == "ended":
+def _stop(server: _Server, left: set[str], tell: Listener) -> set[str]:
+    """Let every live run save and end; asked again meanwhile, end them at once. Returns those that did not save."""
+    unsaved: set[str] = set()
+    for order in ("stop", "kill"):
+        try:
+            server.send({order: True})
+            while left and (news := server.next()) is not None:
+                if news["event"] != "ended":
+                    tell(news)
+                    continue
                 left.discard(news["id"])
-            else:
-                tell(news)
-    except KeyboardInterrupt:
-        server.send({"kill": True})
+                if news["code"] not in _SAVED:
+                    unsaved.add(news["id"])
+            break
+        except KeyboardInterrupt:
+            continue
+    return unsaved | left
+
+
+_SAVED = (0, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""How a run's process ends that came to its end, or stopped behind a checkpoint."""
 
 
 def _outcome(run: Run, root: str | os.PathLike[str], error: str) -> Outcome:
