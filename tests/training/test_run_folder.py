@@ -12,8 +12,17 @@ from small_run import run
 from wirings.core.errors import RunError
 from wirings.core.settings import to_plain
 from wirings.training import checkpoints
-from wirings.training.folder import RunFolder, claimed, in_use, line, place_of,
-    warn_of_new_place, read_rows, remove, stem
+from wirings.training.folder import (
+    RunFolder,
+    claimed,
+    in_use,
+    line,
+    place_of,
+    read_rows,
+    remove,
+    stem,
+    warn_of_new_place,
+)
 
 
 @pytest.fixture
