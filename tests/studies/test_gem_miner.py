@@ -31,7 +31,8 @@ def made_up(method: str, seed: int, density: float, accuracy: float, seconds: fl
     layers = {"fc1.weight": {"density": density}, "fc2.weight": {"density": 0.0 if method == "ep-global" else 0.5}}
     info: dict[str, Any] = {
         "id": f"{method}-{density:g}-s{seed}", "group": f"{method}-{density:g}", "method": method, "status": "finished",
-        "settings": {"model": "lenet-300-100"}, "data": {"name": "mnist"}, "seeds": {"seed": seed}, "seconds": seconds,
+        "settings": {"model": "lenet-300-100"}, "data": {"name": "mnist"}, "seeds": {"seed": seed},
+        "busy_seconds": seconds,
         "results": {"test_accuracy_last": accuracy / 100, "density": density, "layers": layers},
     }  # fmt: skip
     return Record(Path("/nowhere") / str(info["id"]), info=info)
@@ -149,12 +150,13 @@ def test_a_ticket_pays_for_all_trainings_before_it_and_a_search_for_itself() -> 
                made_up("lottery", 0, 0.0144, 97, seconds=3), made_up("lottery", 0, 0.0059, 95, seconds=2),
                made_up("gem-miner", 0, 0.0059, 80, seconds=6), made_up("gem-miner-tuned", 0, 0.0059, 94, seconds=1),
                made_up("synflow", 0, 0.0059, 90, seconds=7)]  # fmt: skip
-    had = Searched.of(findings(records), densities_of("laptop"), {("synflow", 0.0059): 0.5})
+    records[-1].info["begin"] = {"seconds": 0.5}
+    had = Searched.of(findings(records), densities_of("laptop"))
     assert had.seconds_to_mask("lottery", 0.0059) == {0: 12}
     assert had.seconds_to_mask("lottery", 0.0144) == {0: 9}
     assert had.seconds("lottery", 0.0059) == {0: 14}
     assert (had.seconds_to_mask("gem-miner", 0.0059), had.seconds("gem-miner", 0.0059)) == ({0: 6}, {0: 7})
-    assert had.seconds("synflow", 0.0059) == {0: 7.5}
+    assert (had.seconds_to_mask("synflow", 0.0059), had.seconds("synflow", 0.0059)) == ({0: 0.5}, {0: 7})
     assert had.speedup(0.0059) == {0: 2.0}
     assert had.speedup(0.0144) == {}
 

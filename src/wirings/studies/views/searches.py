@@ -38,18 +38,16 @@ class Searched:
 
     Args:
         densities: that are compared, from dense to sparse.
-        scored: (label, density) -> seconds of scoring before training.
+        by: (label, density) -> seed -> run.
+        chains: seed -> the dense network and all rounds of its lottery, from dense to sparse.
     """
 
     densities: tuple[float, ...]
     by: Mapping[tuple[str, float], Mapping[int, Record]] = field(repr=False)
     chains: Mapping[int, Sequence[Record]] = field(repr=False)
-    scored: Mapping[tuple[str, float], float] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(
-        cls, found: Findings, densities: Sequence[float], scored: Mapping[tuple[str, float], float] | None = None
-    ) -> Searched:
+    def of(cls, found: Findings, densities: Sequence[float]) -> Searched:
         """Sort what is finished; a density counts as one of these to 2 %."""
         by: dict[tuple[str, float], dict[int, Record]] = {}
         chains: dict[int, list[Record]] = {}
@@ -59,8 +57,7 @@ class Searched:
             for density in densities:
                 if abs(record.density - density) <= 0.02 * density:
                     by.setdefault((record.method, density), {})[record.seed % FRESH] = record
-        return cls(tuple(densities), by, {s: sorted(c, key=lambda r: -r.density) for s, c in chains.items()},
-                   dict(scored or {}))  # fmt: skip
+        return cls(tuple(densities), by, {s: sorted(c, key=lambda r: -r.density) for s, c in chains.items()})
 
     @property
     def net(self) -> str:
@@ -96,22 +93,22 @@ class Searched:
         return max(whole, key=lambda one: statistics.fmean(one.values())) if common else {}
 
     def seconds_to_mask(self, label: str, density: float) -> dict[int, float]:
-        """Seed -> wall seconds until the wiring is known: of a search; of all trainings before a ticket; of scoring."""
+        """Seed -> processor seconds before the wiring is known: of the search, of all earlier rounds, of scoring."""
         records = self.records(label, density)
         if label in SEARCHES:
             return {seed: r.busy_seconds for seed, r in sorted(records.items())}
         if label == "lottery":
             return {seed: sum(r.busy_seconds for r in self.chains[seed] if r.density > 1.02 * density)
                     for seed in sorted(records)}  # fmt: skip
-        scored = self.scored.get((label.removesuffix("-twice"), density))
-        return {} if scored is None else {seed: scored for seed in sorted(records)}
+        return {seed: float(r.info["begin"]["seconds"]) for seed, r in sorted(records.items()) if "begin" in r.info}
 
     def seconds(self, label: str, density: float) -> dict[int, float]:
-        """Seed -> wall seconds until the network is trained, the way to its wiring included."""
-        final = self.records(f"{label}-tuned" if label in SEARCHES else label, density)
+        """Seed -> processor seconds until the network is trained, the way to its wiring included."""
+        final = sorted(self.records(_final(label), density).items())
+        if label not in (*SEARCHES, "lottery"):
+            return {seed: r.busy_seconds for seed, r in final}
         way = self.seconds_to_mask(label, density)
-        return {seed: r.busy_seconds + way.get(seed, 0.0) for seed, r in sorted(final.items())
-                if seed in way or label not in (*SEARCHES, "lottery")}  # fmt: skip
+        return {seed: r.busy_seconds + way[seed] for seed, r in final if seed in way}
 
     def speedup(self, density: float) -> dict[int, float]:
         """Seed -> how many times as long the way to a ticket takes as Gem-Miner's search."""
@@ -159,8 +156,10 @@ def accuracy_table(had: Searched, methods: Sequence[str]) -> Table:
         Column(title="n", help="runs, a seed each"),
         Column(title="Above lottery ticket", unit="points", signed=True, help="mean difference, seed by seed"),
         Column(title="… 95 % interval", unit="points", signed=True, help="of that difference, paired by seed"),
-        Column(title="Time to the wiring", unit="s", digits=1, help="wall time before it is known; nothing at random"),
-        Column(title="Time in all", unit="s", digits=1, help="wall time until the network is trained"),
+        Column(
+            title="Time to the wiring", unit="s", digits=1, help="processor time until it is known"
+        ),
+        Column(title="Time in all", unit="s", digits=1, help="processor time until the network is trained"),
     )
     dense = had.dense()
     rows = [] if not dense else [Row(
@@ -319,16 +318,16 @@ def time_figure(had: Searched, methods: Sequence[str]) -> Figure | None:
         if points:
             panels.append(Panel(
                 title=f"{words.sparsity(density)} sparse",
-                x=Axis(label="wall time in all (s)", scale="log", ticks=_round(points)),
+                x=Axis(label="processor time in all (s)", scale="log", ticks=_round(points)),
                 y=Axis(label="test accuracy (%)"), series=tuple(points), size="small",
             ))  # fmt: skip
     if not panels:
         return None
     return Figure(
         name="time", title="How long does it take to a trained sparse network?",
-        caption="Test accuracy against the wall time of everything that had to be trained, masked, on one thread; "
+        caption="Test accuracy against the processor time of everything that had to be trained, masked, on one thread; "
         "means over seeds. A ticket pays for all its rounds, a search for itself and its fine-tuning.",
-        alt="Points of test accuracy against wall time, one a method, for each sparsity.",
+        alt="Points of test accuracy against processor time, one a method, for each sparsity.",
         panels=tuple(panels),
     )  # fmt: skip
 
