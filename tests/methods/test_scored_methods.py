@@ -145,7 +145,7 @@ def test_a_supermask_is_drawn_with_the_scores_chances() -> None:
     scores = torch.tensor([[-2.0, 0.0, 2.0, 40.0, -40.0]])
     rng, seen = generator(), torch.zeros(5)
     for step in range(2000):
-        support = Supermask(settle_at=10_000).update({"w": FakeSite(scores)}, step, rng)["w"]
+        support = Supermask().update({"w": FakeSite(scores)}, step, rng)["w"]
         assert support.backward.is_full
         seen += support.forward.mask[0]
     chance = scores[0].sigmoid()
@@ -156,6 +156,8 @@ def test_a_settled_supermask_is_the_likelier_half() -> None:
     site = FakeSite([[-2.0, 0.1, 2.0, -0.1]])
     method = Supermask(settle_at=100)
     assert shown(method.update({"w": site}, 100, generator())["w"]) == [0, 1, 1, 0]
+    draws = [shown(Supermask().update({"w": site}, 100, generator(seed))["w"]) for seed in range(20)]
+    assert len(set(map(tuple, draws))) > 1
 
 
 def test_the_network_ranks_single_scores_only() -> None:
@@ -180,7 +182,7 @@ def test_a_supermask_rescales_at_every_draw_and_its_frozen_weights_stay_exactly_
     model = nn.Sequential(nn.Linear(20, 9, bias=False), nn.ReLU(), nn.Linear(9, 3, bias=False)).double()
     drawn = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = torch.optim.SGD(model.parameters(), lr=50.0)
-    sparse = wr.attach(model, optimizer, Supermask(settle_at=25), steps=30)
+    sparse = wr.attach(model, optimizer, Supermask(), steps=30)
     rng, seen = generator(), set()
     for _ in range(30):
         optimizer.zero_grad()

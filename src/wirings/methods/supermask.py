@@ -22,24 +22,25 @@ class Supermask(Method):
     """A mask learned over frozen weights: connected with probability ``sigmoid(score)``, drawn anew at every step.
 
     Zhou et al. 2019, section 5.2: the gradient of a score is that of the effective weight, times the frozen weight,
-    times the slope of the sigmoid, straight through the draw. From ``settle_at`` on nothing is drawn: what is more
-    likely than not is connected, so the wiring that is tested does not depend on a draw. There is no target density;
-    nothing rewards a sparse mask. What is used is multiplied by positions over connections of its weight (dynamic
-    weight rescaling), so that a drawn mask changes the scale of no layer.
+    times the slope of the sigmoid, straight through the draw. There is no target density; nothing rewards a sparse
+    mask. What is used is multiplied by positions over connections of its weight (dynamic weight rescaling), so that a
+    drawn mask changes the scale of no layer. The wiring at the end is the last draw.
     For masks by criteria on initial and trained weights see :mod:`wirings.makers.supermask`.
     Differs from the paper: scores begin Kaiming-uniform, near probability one half; the factor of the rescaling is a
-    constant for the gradient; a last threshold instead of averages over draws. Such scores want large learning rates
-    (SGD with 100 in the paper).
+    constant for the gradient; one draw is tested, not an average over ten. Such scores want large learning rates (SGD
+    with 100 in the paper).
 
     Example:
         >>> method = Supermask()  # weights: wirings.models.reinitialise(model, rng, "signed-constant")
 
     Args:
-        settle_at: the step (or share of the run) from which the likelier half is used.
+        settle_at: the step (or share of the run) from which nothing is drawn and the likelier half is used, so that no
+            draw decides. Leave time to train after it: where most chances are near one half, that is another network.
+            Never (``None``) in the paper.
         rescale: dynamic weight rescaling. On in the paper's best supermasks.
     """
 
-    settle_at: Duration = duration(default=1.0)
+    settle_at: Duration | None = duration(default=None)
     rescale: bool = True
     kind: Literal["supermask"] = field(default="supermask", repr=False)
 
@@ -47,7 +48,7 @@ class Supermask(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_duration("settle_at", self)
+        check_duration("settle_at", self, optional=True)
 
     def rule(self) -> Rule:
         return Scored(read="chance", rescale=self.rescale)
@@ -59,7 +60,7 @@ class Supermask(Method):
         return True
 
     def update(self, sites: Sites, step: int, rng: Generator) -> Supports:
-        settled = step >= self.settle_at
+        settled = self.settle_at is not None and step >= self.settle_at
         return {name: _drawn(site, settled, rng) for name, site in sites.items()}
 
 
