@@ -17,7 +17,7 @@ from wirings.studies.execute import execute
 from wirings.studies.gem_miner import CHAIN, claims, densities_of, ladder, search, study
 from wirings.studies.study import Findings
 from wirings.studies.tables import Spread
-from wirings.studies.views.searches import Searched
+from wirings.studies.views.searches import SWEEP_SEED, Searched
 from wirings.training.records import Record
 from wirings.training.settings import Run
 
@@ -70,12 +70,13 @@ def test_tickets_reach_the_three_densities_after_the_papers_rounds() -> None:
 def test_every_preset_asks_for_tickets_searches_and_controls_at_every_density(preset: str) -> None:
     work = study.runs(preset, [0, 1])
     assert sum(isinstance(item, Lottery) for item in work) == 2
+    work = [item for item in work if (item if isinstance(item, Run) else item.first).seed != SWEEP_SEED]
     searches = [item for item in work if isinstance(item, FineTuning)]
     assert len(searches) == 2 * (2 * 3 + 3)
     singles = [item for item in work if isinstance(item, Run)]
     labels = {run.method_name for run in singles}
-    assert labels == {"synflow", "snip", "smart-ratio", "static", "synflow-twice", "snip-twice", "static-twice",
-                      "small-dense"}  # fmt: skip
+    before = {"synflow", "snip", "smart-ratio", "static", "synflow-twice", "snip-twice"}
+    assert labels == before | {"small-dense"}
     assert len(singles) == 2 * 3 * len(labels)
     assert all(run.epochs == 2 * singles[0].epochs for run in singles if run.method_name.endswith("twice"))
     first = {item.id if isinstance(item, Run) else item.first.id for item in work}
@@ -159,6 +160,21 @@ def test_a_ticket_pays_for_all_trainings_before_it_and_a_search_for_itself() -> 
     assert (had.seconds_to_mask("synflow", 0.0059), had.seconds("synflow", 0.0059)) == ({0: 0.5}, {0: 7})
     assert had.speedup(0.0059) == {0: 2.0}
     assert had.speedup(0.0144) == {}
+
+
+def test_rates_are_chosen_by_runs_that_nothing_else_looks_at() -> None:
+    tried = gem_miner.sweep()
+    assert all(item.id if isinstance(item, Run) else item.first.id for item in tried)
+    assert {(item if isinstance(item, Run) else item.first).seed for item in tried} == {SWEEP_SEED}
+    records = [made_up(f"gem-miner-rate-3{end}", SWEEP_SEED, 0.0144, 50) for end in ("", "-tuned")]
+    records += five({"gem-miner-tuned": 96.0, "lottery": 96.0})
+    records += [made_up("lottery", SWEEP_SEED, 0.0144, 1.0)]
+    for record, accuracy in zip(records, (0.85, 0.961), strict=False):
+        record.info["results"]["held_out_accuracy_last"] = accuracy
+    found = findings(records)
+    table = next(table for table in study.tables(found) if table.name == "rates")
+    assert [row.values for row in table.rows] == [("Gem-Miner", 3.0, 85.0, pytest.approx(96.1), "yes")]
+    assert {v.claim.id: v for v in claims(found)}["S2.12"].n == 5
 
 
 def test_a_half_finished_study_is_told() -> None:

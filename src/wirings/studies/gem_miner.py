@@ -31,7 +31,7 @@ from wirings.studies.quickstart import Keeping
 from wirings.studies.study import Findings, Preset, Study, Work
 from wirings.studies.tables import Spread, Table
 from wirings.studies.views import searches as views
-from wirings.studies.views.searches import Searched
+from wirings.studies.views.searches import SWEEP_SEED, Searched
 from wirings.training.settings import Run
 
 DENSITIES = {"smoke": (0.2, 0.1, 0.05), "laptop": (0.0372, 0.0144, 0.0059)}
@@ -57,8 +57,12 @@ _RATES = {
     "overnight": (0.1, 0.1, 0.01),
     "paper": (0.1, 0.1, 0.01),
 }
-"""Learning rates: of edge-popup's scores, of Gem-Miner's, of the fine-tuning after both. The paper's; on the laptop
-chosen on held-out images of seed 100 by the commands on the study's page."""
+"""Learning rates: of edge-popup's scores (and its variants'), of Gem-Miner's, and of all weights. The paper's; on the
+laptop by `sweep`: of weights, the highest at which the dense network trains."""
+
+SWEPT = {"edge-popup": (1.0, 3.0, 10.0), "ep-decay": (1.0, 3.0, 10.0), "gem-miner": (1.0, 3.0, 10.0),
+         "dense": (0.1, 0.3), "static": (0.1, 0.3), "synflow": (0.1, 0.3)}  # fmt: skip
+"""Rates that were tried on the laptop, with a seed that no other run has."""
 
 _DECAY = {
     "smoke": (2e-4, 2e-4, 2e-4),
@@ -175,6 +179,20 @@ def runs(preset: str, seeds: Sequence[int]) -> list[Work]:
         names = CHAIN if density == middle else (CHAIN[0], CHAIN[-1])
         work += [search(preset, seed, name, density) for name in reversed(names) for seed in seeds]
         work += [run for seed in seeds for run in _before(preset, seed, density)]
+    return work + (sweep() if preset == "laptop" else [])
+
+
+def sweep() -> list[Work]:
+    """The runs that chose the laptop's learning rates, on held-out images, at the middle density."""
+    density, work = DENSITIES["laptop"][1], list[Work]()
+    for name, rates in SWEPT.items():
+        for rate in rates:
+            if name in CHAIN:
+                work.append(search("laptop", SWEEP_SEED, name, density, rate=rate))
+            else:
+                method = None if name == "dense" else Static(begin=_beginnings(density)[name])
+                label = views.swept(name, rate)
+                work.append(trained("laptop", SWEEP_SEED, method=method, label=label, learning_rate=rate))
     return work
 
 
@@ -192,8 +210,13 @@ def trained(preset: str, seed: int, **said: Any) -> Run:
     return Run(seed=seed, **(task | {"model_settings": own} | said))
 
 
-def search(preset: str, seed: int, name: str, density: float) -> FineTuning:
-    """A search by scores over frozen, signed-constant weights, and the fine-tuning after it."""
+def search(preset: str, seed: int, name: str, density: float, *, rate: float | None = None) -> FineTuning:
+    """A search by scores over frozen, signed-constant weights, and the fine-tuning after it.
+
+    Args:
+        preset, seed, name, density: of the search; a name of `CHAIN`.
+        rate: a learning rate that is tried instead of the preset's, without the sanity checks.
+    """
     popup, miner, tuning = _RATES[preset]
     task = _TASKS[preset]
     frozen = {"init": "signed-constant"} | ({"affine": False} if task.get("model") == "resnet-20" else {"bias": False})
@@ -201,14 +224,14 @@ def search(preset: str, seed: int, name: str, density: float) -> FineTuning:
         preset,
         seed,
         method=_scored(name, preset, density),
-        learning_rate=miner if name == "gem-miner" else popup,
+        learning_rate=rate or (miner if name == "gem-miner" else popup),
         model_settings=frozen,
-        label="" if name in ("edge-popup", "gem-miner") else name,
+        label=views.swept(name, rate) if rate else "" if name in ("edge-popup", "gem-miner") else name,
     )
     changes: dict[str, Any] = {"learning_rate": tuning}
     if preset == "paper":
         changes |= {"schedule": "steps", "milestones": (0.5, 0.75)}
-    if name == "gem-miner":
+    if name == "gem-miner" and rate is None:
         return FineTuning(after=run, changes=changes, checks={"shuffled": shuffled, "inverted": inverted}, redrawn=True)
     return FineTuning(after=run, changes=changes)
 
@@ -230,7 +253,7 @@ def _before(preset: str, seed: int, density: float) -> list[Run]:
     return [
         *(trained(preset, seed, method=method, label=name) for name, method in wired.items()),
         *(trained(preset, seed, method=wired[name], label=f"{name}-twice", **twice)
-          for name in ("synflow", "snip", "static")),
+          for name in ("synflow", "snip")),
         trained(preset, seed, small_dense=density),
     ]  # fmt: skip
 
@@ -260,12 +283,18 @@ def tables(found: Findings) -> list[Table]:
         views.check_table(had, PUBLISHED_CHECKS),
         views.chain_table(had, CHAIN, PUBLISHED_CHAIN),
         views.layer_table(had),
+        views.rate_table(found, SWEPT, _chosen(found.preset)),
     ]
     return [table for table in drawn if table.rows]
 
 
+def _chosen(preset: str) -> dict[str, float]:
+    popup, miner, weights = _RATES[preset]
+    return {name: miner if name == "gem-miner" else popup if name in CHAIN else weights for name in SWEPT}
+
+
 METHODS = ("lottery", "gem-miner", "edge-popup", "synflow", "synflow-twice", "snip", "snip-twice", "smart-ratio",
-           "static", "static-twice", "small-dense")  # fmt: skip
+           "static", "small-dense")  # fmt: skip
 
 PUBLISHED_CHECKS = {"": 78.19, "redrawn": 76.55, "inverted": 74.49, "shuffled": 10.0}
 """ResNet-20 on CIFAR-10 at 1.79 %, one development run each, last epoch."""

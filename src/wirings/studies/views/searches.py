@@ -21,7 +21,6 @@ NAMES = {
     "smart-ratio": "smart ratio",
     "synflow-twice": "SynFlow, twice as long",
     "snip-twice": "SNIP, twice as long",
-    "static-twice": "random, twice as long",
 }
 """What runs of these labels are called, beside what `wirings.studies.words` knows."""
 
@@ -30,6 +29,9 @@ CHECKS = {"": "as found", "redrawn": "weights drawn anew", "inverted": "inverted
 
 SEARCHES = ("edge-popup", "ep-global", "ep-gradual", "ep-decay", "gem-miner")
 """Methods that search with scores; ``<name>`` is the search, ``<name>-tuned`` what follows it."""
+
+SWEEP_SEED = 100
+"""Of the runs that choose settings; nothing else looks at them."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Searched:
         by: dict[tuple[str, float], dict[int, Record]] = {}
         chains: dict[int, list[Record]] = {}
         for record in found.records:
+            if record.seed == SWEEP_SEED:
+                continue
             if record.method in ("dense", "lottery"):
                 chains.setdefault(record.seed, []).append(record)
             for density in densities:
@@ -137,6 +141,11 @@ def called(label: str) -> str:
     return NAMES.get(label, words.method(label))
 
 
+def swept(name: str, rate: float) -> str:
+    """The label of a run that tries a learning rate."""
+    return f"{name}-rate-{rate:g}"
+
+
 def signed(value: float) -> str:
     """``+1.23`` or ``−1.23``."""
     return f"{value:+.2f}".replace("-", "−")
@@ -156,9 +165,7 @@ def accuracy_table(had: Searched, methods: Sequence[str]) -> Table:
         Column(title="n", help="runs, a seed each"),
         Column(title="Above lottery ticket", unit="points", signed=True, help="mean difference, seed by seed"),
         Column(title="… 95 % interval", unit="points", signed=True, help="of that difference, paired by seed"),
-        Column(
-            title="Time to the wiring", unit="s", digits=1, help="processor time until it is known"
-        ),
+        Column(title="Time to the wiring", unit="s", digits=1, help="processor time until it is known"),
         Column(title="Time in all", unit="s", digits=1, help="processor time until the network is trained"),
     )
     dense = had.dense()
@@ -277,6 +284,34 @@ def layer_table(had: Searched) -> Table:
                                 runs=tuple(r.id for r in records), method=label))  # fmt: skip
     return Table(name="layers", title="Where are the connections?", columns=columns, rows=tuple(rows),
                  caption="Share of each layer's positions that are connected, mean over seeds.")  # fmt: skip
+
+
+def rate_table(found: Findings, tried: Mapping[str, Sequence[float]], chosen: Mapping[str, float]) -> Table:
+    """Held-out accuracy of every learning rate that was tried, after fine-tuning where there is one."""
+    columns = (
+        Column(title="Method"),
+        Column(title="Learning rate", digits=1),
+        Column(title="Before fine-tuning", unit="%", help="accuracy on held-out images"),
+        Column(title="Trained", unit="%", help="accuracy on held-out images; this decided"),
+        Column(title="Chosen"),
+    )
+    by = {r.method: r for r in found.records if r.seed == SWEEP_SEED}
+    rows = []
+    for name, rates in tried.items():
+        for rate in rates:
+            label = swept(name, rate)
+            last, before = by.get(_final(label, name)), by.get(label) if name in SEARCHES else None
+            if last is not None:
+                rows.append(
+                    Row(
+                        values=(called(name), rate, _held_out(before), _held_out(last), "yes" * (chosen[name] == rate)),
+                        runs=(last.id,) if before is None else (before.id, last.id),
+                        method=name,
+                    )
+                )
+    return Table(name="rates", title="The learning rates", columns=columns, rows=tuple(rows),
+                 caption=f"One run each with seed {SWEEP_SEED}, which no other run has, at the middle density. Weights "
+                 "train at the highest rate at which the dense network does, all at the same.")  # fmt: skip
 
 
 # ---------------------------------------------------------------------- figures
@@ -445,8 +480,12 @@ def _line(had: Searched, label: str, name: str, *, final: bool = True) -> Series
     )  # fmt: skip
 
 
-def _final(label: str) -> str:
-    return f"{label}-tuned" if label in SEARCHES else label
+def _final(label: str, name: str = "") -> str:
+    return f"{label}-tuned" if (name or label) in SEARCHES else label
+
+
+def _held_out(record: Record | None) -> float | None:
+    return None if record is None else 100 * float(record.results["held_out_accuracy_last"])
 
 
 def _empty(record: Record) -> int:
@@ -458,6 +497,7 @@ def _mean(values: Mapping[int, float]) -> float:
 
 
 __all__ = [
+    "SWEEP_SEED",
     "Searched",
     "accuracy_figure",
     "accuracy_table",
@@ -467,7 +507,9 @@ __all__ = [
     "check_figure",
     "check_table",
     "layer_table",
+    "rate_table",
     "signed",
+    "swept",
     "time_figure",
     "used_figure",
 ]
