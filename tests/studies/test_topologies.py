@@ -87,12 +87,12 @@ def test_structures_pair_with_dense_networks_by_the_number_of_their_seed() -> No
 
 def test_failures_count_against_the_same_structure_with_linear_logits() -> None:
     records = []
-    for density, seed in product((0.5, 0.25, 0.1), range(20)):
-        failed = seed % 2 == 0 and density == 0.1
+    for density, seed in product((0.5, 0.25), range(20)):
+        failed = seed % 2 == 0 and density == 0.25
         records.append(record_of("conv", "fig8-relu-off", density, 1000 + seed, 98.0))
         records.append(record_of("conv", "fig8-relu-on", density, 1000 + seed, 88.0 if failed else 98.0))
     found = findings(records)
-    assert verdict(found, "S1.6").effect == pytest.approx(1 / 6)  # half the runs of one density of three
+    assert verdict(found, "S1.6").effect == pytest.approx(1 / 4)  # half the runs of one density of two
     assert verdict(found, "S1.6b").effect == pytest.approx(0.5)
     assert verdict(found, "S1.6").n == 20
 

@@ -98,7 +98,7 @@ _CLAIMS = (
     ),
     Claim(
         id="S1.6b",
-        sentence="With ReLU on the logits, failures become more with sparsity.",
+        sentence="With ReLU on the logits, failures become more with sparsity (LeNet-5).",
         statistic="share of failing runs of the sparsest structure less that of the densest, by initial values",
         threshold=0.0, direction="above", n=20, effect=0.1,
     ),
@@ -108,6 +108,12 @@ _CLAIMS = (
         statistic="distance of a failing run's accuracy from (share of images of living classes) x (accuracy of "
         "healthy runs), in points",
         threshold=3.0, direction="below", n=5, effect=1.0,
+    ),
+    Claim(
+        id="S1.6d",
+        sentence="With ReLU on the logits, failures become more with sparsity (LeNet-300-100).",
+        statistic="share of failing runs of the sparsest structure less that of the densest, by initial values",
+        threshold=0.0, direction="above", n=20, effect=0.1,
     ),
     Claim(
         id="S1.7",
@@ -316,32 +322,36 @@ def _failing(found: Findings, net: str, relu: str, density: float) -> dict[int, 
     return {seed: accuracy < level - FAILING for seed, accuracy in runs.items()}
 
 
-def _fig8(found: Findings) -> list[Record]:
-    return [r for said in ("on", "off") for r in pick(found, "conv", f"fig8-relu-{said}")]
+def _fig8(found: Findings, net: str) -> list[Record]:
+    return [r for said in ("on", "off") for r in pick(found, net, f"fig8-relu-{said}")]
 
 
 def _by_relu(found: Findings, claim: Claim) -> Verdict:
     levels = [density for density in UNSTABLE[found.preset]["conv"] if density >= 0.05]
     rows = paired(failures(found, "conv", "on", levels), failures(found, "conv", "off", levels))
-    return _said(found, claim, "conv", [on - off for on, off in rows], _fig8(found))
+    return _said(found, claim, "conv", [on - off for on, off in rows], _fig8(found, "conv"))
 
 
-def _by_sparsity(found: Findings, claim: Claim) -> Verdict:
-    levels = UNSTABLE[found.preset]["conv"]
-    early, late = (failures(found, "conv", "on", [density]) for density in (max(levels), min(levels)))
-    return _said(found, claim, "conv", [b - a for a, b in paired(early, late)], _fig8(found))
+def _by_sparsity(net: str) -> Callable[[Findings, Claim], Verdict]:
+    def say(found: Findings, claim: Claim) -> Verdict:
+        levels = UNSTABLE[found.preset][net] or (1.0,)
+        early, late = (failures(found, net, "on", [density]) for density in (max(levels), min(levels)))
+        return _said(found, claim, net, [b - a for a, b in paired(early, late)], _fig8(found, net))
+
+    return say
 
 
 def _plateaus(found: Findings, claim: Claim) -> Verdict:
     values, used = [], []
-    for record in pick(found, "conv", "fig8-relu-on"):
-        level, lost = healthy(found, "conv", record.density), found.measured(Logits(run=record.id))
-        if level is None or lost is None or not lost["dead"]:
-            continue
-        accuracy = 100 * record.test_accuracy_last
-        if accuracy < level - FAILING:
-            values.append(abs(accuracy - level * lost["share_alive"]))
-            used.append(record)
+    for net in ("conv", "fc"):
+        for record in pick(found, net, "fig8-relu-on"):
+            level, lost = healthy(found, net, record.density), found.measured(Logits(run=record.id))
+            if level is None or lost is None or not lost["dead"]:
+                continue
+            accuracy = 100 * record.test_accuracy_last
+            if accuracy < level - FAILING:
+                values.append(abs(accuracy - level * lost["share_alive"]))
+                used.append(record)
     return _said(found, claim, "conv", values, used)
 
 
@@ -378,8 +388,9 @@ _SAID: dict[str, Callable[[Findings, Claim], Verdict]] = {
     "S1.5": _difference("fc", ("fc", "dense", None, 1), ("fc", "gradual-structure", 0.05, 1)),
     "S1.5b": _difference("fc", ("fc", "gradual-structure", 0.05, 1), ("fc", "gradual-shuffled", 0.05, 1)),
     "S1.6": _by_relu,
-    "S1.6b": _by_sparsity,
+    "S1.6b": _by_sparsity("conv"),
     "S1.6c": _plateaus,
+    "S1.6d": _by_sparsity("fc"),
     "S1.7": _combined(
         "fc",
         [("fc", "bernoulli", density, 1) for density in (0.01, 0.05, 0.1, 0.5)],

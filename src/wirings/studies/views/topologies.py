@@ -143,7 +143,7 @@ def size_table(found: Findings) -> Table:
     rows = []
     for net, name in NETS.items():
         for label in ("bernoulli", "radix"):
-            factors = [*SMALLER[found.preset], 1, *BIGGER[found.preset][net]]
+            factors = [*SMALLER[found.preset][net], 1, *BIGGER[found.preset][net]]
             for factor in factors:
                 size, density = max(1, round(factor)), min(factor, 1 / factor)
                 dense = label == "bernoulli" and factor == 1
@@ -561,7 +561,7 @@ def size_figure(found: Findings) -> Figure | None:
     for net in NETS:
         series = []
         for label in ("bernoulli", "radix"):
-            cells = [(d, pick(found, net, label, d)) for d in SMALLER[found.preset]]
+            cells = [(d, pick(found, net, label, d)) for d in SMALLER[found.preset][net]]
             points = [(d, records) for d, records in cells if records]
             if points:
                 series.append(_by_density(called(label), label, points))
@@ -569,7 +569,7 @@ def size_figure(found: Findings) -> Figure | None:
                 x, y = tuple(published), tuple(published.values())
                 series.append(Series(label=f"{called(label)}, published", x=x, y=y, quiet=True))
         if series:
-            panels.append(_sparsity_panel(NETS[net], series, SMALLER[found.preset]))
+            panels.append(_sparsity_panel(NETS[net], series, SMALLER[found.preset][net]))
     if not panels:
         return None
     return Figure(
