@@ -30,7 +30,7 @@ ORDERS = {
 }
 """Ways of removing -> in words, the paper's own first; layer by layer and recalibration are beside it."""
 
-IMAGES = {"lenet-300-100": (10_000, 2_000), "lenet-5": (1_000, 400)}
+IMAGES = {"lenet-300-100": (5_000, 2_000), "lenet-5": (1_000, 300)}
 """Network -> test images that score removal by magnitude, and each of ten draws at random; all where it is not here."""
 
 WITH_NORMS = ("resnet-20", "resnet-18")

@@ -311,17 +311,17 @@ def control_figure(net: Paired, methods: Sequence[str], densities: Sequence[floa
     """Per method: as found, re-initialised, and its controls, with the random wiring behind."""
     panels = []
     for method in methods:
-        lines = [line(net, net.label("static", "structure"), densities, "random", "static", quiet=True)]
+        lines = [line(net, net.label("static", "structure"), densities, "random", "static")]
         for variant, text in VARIANTS.items():
-            colour = {"": method, "structure": method}.get(variant, CONTROL_COLOURS.get(variant, ""))
-            lines.append(line(net, net.label(method, variant), densities, text, colour, quiet=variant == ""))
+            colour = CONTROL_COLOURS.get(variant, method)
+            lines.append(line(net, net.label(method, variant), densities, text, colour))
         drawn = [series for series in lines if series is not None]
         if len(drawn) > 1:
             panels.append(_against_sparsity(words.method(method), drawn, densities, 2))
     return _figure(
         "controls",
         "Which part of the structure carries the accuracy?",
-        f"{net.model}. Test accuracy of each method's wiring as it was found (pale), from fresh values, and from fresh "
+        f"{net.model}. Test accuracy of each method's wiring as it was found (black), from fresh values, and from fresh "
         "values after its connections were rewired with all degrees kept, moved with in-degrees kept, or shuffled in "
         "each layer; random wirings with the budget of ERK behind. Means over seeds with 95 % intervals.",
         "For each method, lines of test accuracy against sparsity: as found, re-initialised, and three controls.",
@@ -329,8 +329,8 @@ def control_figure(net: Paired, methods: Sequence[str], densities: Sequence[floa
     )
 
 
-CONTROL_COLOURS = {"degrees": "top-kast", "in-degrees": "set", "shuffled": "edge-popup"}
-"""Controls borrow colours of methods that are not in these studies."""
+CONTROL_COLOURS = {"": "dense", "degrees": "top-kast", "in-degrees": "set", "shuffled": "edge-popup"}
+"""What is not the re-initialised wiring borrows colours of methods that are not in this figure."""
 
 
 def difference_figure(net: Paired, methods: Sequence[str], densities: Sequence[float]) -> Figure | None:
@@ -342,8 +342,6 @@ def difference_figure(net: Paired, methods: Sequence[str], densities: Sequence[f
         names: list[str] = []
         for method in methods:
             for variant in ("structure", "degrees", "in-degrees", "shuffled"):
-                if variant == "shuffled" and net.label(method, variant) in drawn_labels(series):
-                    continue
                 pairs = net.difference(net.label(method, variant), random, density)
                 if method == "static" or not pairs.n:
                     continue
@@ -372,11 +370,6 @@ def difference_figure(net: Paired, methods: Sequence[str], densities: Sequence[f
     )
 
 
-def drawn_labels(series: Iterable[Series]) -> set[str]:
-    """Labels of series that are drawn already."""
-    return {s.label for s in series}
-
-
 def baseline_figure(
     net: Paired, lines: Sequence[Series | None], densities: Sequence[float], caption: str
 ) -> Figure | None:
@@ -392,13 +385,11 @@ def baseline_figure(
     )
 
 
-def line(
-    net: Paired, label: str, densities: Sequence[float], text: str, colour: str, *, quiet: bool = False
-) -> Series | None:
+def line(net: Paired, label: str, densities: Sequence[float], text: str, colour: str) -> Series | None:
     """Mean accuracy from dense to sparse with its intervals; None where there is no run."""
     points = [(d, s, net.of(label, d)) for d in sorted(densities, reverse=True) if (s := net.accuracy(label, d))]
-    return spread_line([(d, s) for d, s, _ in points], text, colour, quiet=quiet,
-                       runs=tuple(tuple(r.id for r in by.values()) for _, _, by in points))  # fmt: skip
+    ids = tuple(tuple(r.id for r in by.values()) for _, _, by in points)
+    return spread_line([(d, s) for d, s, _ in points], text, colour, runs=ids)
 
 
 def spread_line(
@@ -406,7 +397,6 @@ def spread_line(
     text: str,
     colour: str,
     *,
-    quiet: bool = False,
     runs: tuple[tuple[str, ...], ...] = (),
 ) -> Series | None:
     """(density, values over seeds) as a line with 95 % intervals; None without points."""
@@ -421,7 +411,6 @@ def spread_line(
         low=tuple(s.low for s in spans),
         high=tuple(s.high for s in spans),
         runs=runs,
-        quiet=quiet,
     )
 
 
