@@ -2,9 +2,10 @@
 
 Three networks go by short names here: "fc" is LeNet-300-100 and "conv" LeNet-5, both on MNIST; "cifar" is LeNet-5 on
 CIFAR-10. The preset ``paper`` has the settings of the authors' code: plain SGD at 0.2, halved after 10,000 and 20,000
-steps, batches of 100 in stored order, ReLU on the logits. Smaller presets take fewer steps (LeNet-5 at half its width,
-and 10,000 digits on a laptop, where pixels are standardised so that sparse networks set off in time), and their logits are linear but where the ReLU is the question: with so few steps a
-logit that dies early has no time to come back, and every other comparison would drown in it.
+steps, batches of 100 in stored order, ReLU on the logits. Smaller presets take fewer steps, and LeNet-5 at half its
+width. A laptop standardises the pixels, so that sparse networks set off within their few steps, and gives LeNet-5
+10,000 digits. There logits are linear but where the ReLU is the question: a logit that dies early has no time to come
+back, and every other comparison would drown in it.
 
 Differs from the paper: weight decay falls on convolutions and biases too, not on linear weights alone.
 """
@@ -63,7 +64,7 @@ UNSTABLE: dict[str, dict[str, tuple[float, ...]]] = {
 }
 """Densities of the pruned structures that are trained from many initial values (Fig. 8)."""
 
-_EVERY = {net: (0.5, 0.1, 0.05, 0.01) for net in ("fc", "conv", "cifar")}
+_EVERY: dict[str, tuple[float, ...]] = {net: (0.5, 0.1, 0.05, 0.01) for net in ("fc", "conv", "cifar")}
 
 SMALLER: dict[str, dict[str, tuple[float, ...]]] = {
     "smoke": {"fc": (0.1,), "conv": (0.1,), "cifar": (0.1,)},
