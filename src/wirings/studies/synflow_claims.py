@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wirings.analysis.claims import Claim, Verdict, judge, judge_all
 from wirings.studies import synflow_plan as plan
@@ -167,7 +168,21 @@ INVERTED = Claim(
 def claims(found: Findings) -> list[Verdict]:
     """A verdict a claim; what needs data that is not here stays unjudged."""
     verdicts = [*_critical_claims(found), *_flow_claims(found), *_trained_claims(found)]
-    return judge_all(verdicts)
+    return judge_all([_with_reason(verdict) for verdict in verdicts])
+
+
+_NEEDS = {
+    SENSITIVE.id: "it needs CIFAR-100, which only the preset `paper` takes; on CIFAR-10 see the table",
+    WHICH_DATA.id: "it needs ImageNet",
+    PUBLISHED_ACCURACY.id: "it needs 160 epochs, which only the preset `paper` takes",
+    RATIOS.id: "it needs a hundred passes through VGG-19 for ImageNet in float64; VGG-19 for CIFAR-10 is in the table",
+}
+"""Claim -> why it has no values where it has none."""
+
+
+def _with_reason(verdict: Verdict) -> Verdict:
+    reason = _NEEDS.get(verdict.claim.id)
+    return replace(verdict, reason=reason) if verdict.word == "unjudged" and reason else verdict
 
 
 def triples(exponents: Sequence[float]) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wirings.studies import synflow_plan as plan
@@ -90,13 +90,11 @@ def _critical_table(found: Findings) -> Table:
         ),
         rows=tuple(rows),
         caption="Compression is ten to the exponent. Scores are taken once (SynFlow: a hundred times), over all "
-        "convolutions and "
-        "linear layers, 1×1 shortcuts and classifier included. SNIP and GraSP look at a hundred images of CIFAR-10. "
-        "Published numbers marked “learns above chance” are the largest exponent at which a trained network did: "
-        "compare them with the path, since a network can be cut in two while every layer keeps a connection. "
-        "“fan-out”: first weights as in the publication's code for residual networks, whose classifier is drawn "
-        "from a "
-        "bounded interval.",
+        "convolutions and linear layers, 1×1 shortcuts and classifier included. SNIP and GraSP look at a hundred "
+        "images of CIFAR-10. Published numbers marked “learns above chance” are the largest exponent at which a "
+        "trained network did: compare them with the path, since a network can be cut in two while every layer "
+        "keeps a connection. “fan-out”: first weights as in the publication's code for residual networks, whose "
+        "classifier is drawn from a bounded interval.",
     )  # fmt: skip
 
 
@@ -181,10 +179,9 @@ def _conserved_table(found: Findings) -> Table:
             Column(title="n", help="seeds"),
         ),
         rows=tuple(rows),
-        caption=f"{plan.SCALES[found.preset].conserved.model} for CIFAR-10 at its first weights, in float64, "
-        f"batch norm in "
-        "evaluation mode, twenty images for SNIP and GraSP. The published network is VGG-19 for ImageNet without "
-        "batch norm.",
+        caption=f"{plan.SCALES[found.preset].conserved.model} for CIFAR-10 at its first weights, in float64, batch "
+        "norm in evaluation mode, twenty images for SNIP and GraSP. The published network is VGG-19 for ImageNet "
+        "without batch norm.",
     )  # fmt: skip
 
 
@@ -209,8 +206,8 @@ def _ratio_table(found: Findings) -> Table:
         ),
         rows=tuple(rows),
         caption="The largest score removed in one round over the total flow; in brackets the published value, of "
-        "VGG-19 for "
-        f"ImageNet. Below 1 no layer can die. Here: {net.model} for CIFAR-10 at {net.width:g} of its widths, seed 0.",
+        f"VGG-19 for ImageNet. Below 1 no layer can die. Here: {net.model} for CIFAR-10 at {net.width:g} of its "
+        "widths, seed 0.",
     )  # fmt: skip
 
 
@@ -244,11 +241,18 @@ def _accuracy_table(found: Findings, net: str) -> Table:
             *(Column(title=words.method(method), unit="%") for method in (*plan.METHODS, "small-dense")),
         ),
         rows=tuple(rows),
-        caption=f"Test accuracy on {settings['data']}, mean ± sd over {len(found.seeds)} seeds; the dense network "
-        f"stands "
-        "in the first row. A small dense network has as many weights and is not made where one unit a layer is "
-        "too many.",
+        caption=f"Test accuracy on {settings['data']} after {_length(settings)}, mean ± sd over {len(found.seeds)} "
+        "seeds; the dense network stands in the first row. A small dense network has as many weights; it is trained "
+        "where controls are.",
     )  # fmt: skip
+
+
+def _length(settings: Mapping[str, Any]) -> str:
+    """How long a network of this size is trained."""
+    steps = settings.get("steps")
+    length = f"{settings['epochs']} epochs" if steps is None else f"{steps} steps of {settings['batch_size']} images"
+    width = settings.get("model_settings", {}).get("width", 1)
+    return length if width == 1 else f"{length} (widths times {width:g})"
 
 
 def _control_table(found: Findings) -> Table:
@@ -280,10 +284,8 @@ def _control_table(found: Findings) -> Table:
         ),
         rows=tuple(rows),
         caption=f"Change in test accuracy of {net}. Anew: the wiring with other first weights, less as found. "
-        f"Shuffled: as many "
-        "connections in each layer at random, less the wiring as it was found, both with the same fresh weights. "
-        "Inverted: "
-        "as many connections in each layer, those of the least flow, less as found.",
+        "Shuffled: as many connections in each layer at random, less the wiring as it was found, both with the "
+        "same fresh weights. Inverted: as many connections in each layer, those of the least flow, less as found.",
     )  # fmt: skip
 
 
@@ -310,10 +312,9 @@ def _training_table(found: Findings) -> Table:
         title="What does training do to layers?",
         columns=(Column(title="What"), Column(title="Value", digits=3), Column(title="With"), Column(title="n")),
         rows=tuple(rows),
-        caption="Dense networks: the slope of log mean squared weight of a layer against log 1/size (published "
-        ".43 before, .59 "
-        "after). Lottery tickets after their last round, and their dense networks pruned to the same density at "
-        "once.",
+        caption="Dense networks: the slope of log mean squared weight of a layer against log 1/size (published .43 "
+        "before, .59 after). Lottery tickets after their last round, and their dense networks pruned to the same "
+        "density at once.",
     )  # fmt: skip
 
 
@@ -374,10 +375,8 @@ def _critical_figure(found: Findings) -> Figure | None:
         name="critical",
         title="How far can a network be pruned before a layer dies?",
         caption="The largest compression that leaves every layer a connection, mean and range over seeds. "
-        "SynFlow's point is the "
-        "largest compression of those tried, up to one connection a layer; it is missing where 1×1 shortcuts die "
-        "first, at "
-        "every compression tried.",
+        "SynFlow's point is the largest compression of those tried, up to one connection a layer; it is missing "
+        "where 1×1 shortcuts die first, at every compression tried.",
         alt="For each network a row of points, one a scorer, along the exponent of the critical compression.",
         panels=(
             Panel(
