@@ -322,8 +322,8 @@ def control_figure(net: Paired, methods: Sequence[str], densities: Sequence[floa
         "controls",
         "Which part of the structure carries the accuracy?",
         f"{net.model}. Test accuracy of each method's wiring as it was found (black), from fresh values, and from "
-        "fresh values after its connections were rewired with all degrees kept, moved with in-degrees kept, or shuffled in "
-        "each layer; random wirings with the budget of ERK behind. Means over seeds with 95 % intervals.",
+        "fresh values after its connections were rewired with all degrees kept, moved with in-degrees kept, or "
+        "shuffled in each layer; random wirings with the budget of ERK behind. Means over seeds with 95 % intervals.",
         "For each method, lines of test accuracy against sparsity: as found, re-initialised, and three controls.",
         panels,
     )
