@@ -92,8 +92,6 @@ def layer_figure(nets: Sequence[Net], groups: Groups) -> Figure:
             x=Axis(label="layer", names=tuple(_first(net, groups).result["layers"])),
             y=Axis(label=f"{title} to the original", low=0, high=1),
             series=(*_layer_lines(net, groups, measure), _noise(net, groups, measure)),
-            size="half",
-            labels="legend",
         )
         for net in nets
         for measure, title in (("svcca", "SVCCA"), ("cka", "linear CKA"))
@@ -127,26 +125,23 @@ def _line(title: str, role: str, x: Sequence[float], spreads: Sequence[Spread], 
         y=tuple(spread.mean for spread in spreads),
         low=tuple(spread.mean if span is None else span.low for spread, span in zip(spreads, spans, strict=True)),
         high=tuple(spread.mean if span is None else span.high for spread, span in zip(spreads, spans, strict=True)),
-        method=_COLOUR[role],
+        method=_colour(role),
         runs=tuple(tuple(one.meeting.id for one in side) for _ in spreads),
     )
 
 
-_COLOUR = {
-    "pruned": "gradual",
-    "structure": "lottery-structure",
-    "shuffled": "lottery-shuffled",
-    "random": "static",
-    "tuned": "dense-tuned",
-    "order": "dense-order",
-    "seed": "dense",
-    "untrained": "dense-untrained",
-}
-"""Role -> the method whose colour its lines have."""
+_COLOUR = {"pruned": "gradual", "random": "static", "seed": "dense"}
+"""Role -> the method whose colour its lines have; the others have colours of their own."""
+
+
+def _colour(role: str) -> str:
+    return _COLOUR.get(role, f"changed-{role}")
 
 
 def _noise(net: Net, groups: Groups, measure: str) -> Series:
-    noise = _first(net, groups).result["curves"][measure]["noise"]
+    """Of two whole networks where there are such: a layer that is dead in one has nothing to compare, and no floor."""
+    side = groups.get((net.title, "seed", 1.0)) or [_first(net, groups)]
+    noise = side[0].result["curves"][measure]["noise"]
     return Series(label="chance", x=tuple(float(i) for i in range(len(noise))), y=tuple(noise), style="trace")
 
 
@@ -162,13 +157,13 @@ def density_figure(nets: Sequence[Net], groups: Groups) -> Figure | None:
             sides = [(d, side) for d in densities_of(net, role) if (side := groups.get((net.title, role, d)))]
             spreads = [Spread(tuple(one.mean("svcca") for one in side)) for _, side in sides]
             if role in BASELINES and sides:
-                lines.append(Series(label=title, x=(), y=(spreads[0].mean,), style="level", method=_COLOUR[role]))
+                lines.append(Series(label=title, x=(), y=(spreads[0].mean,), style="level", method=_colour(role)))
             elif sides:
                 lines.append(_line(title, role, [density for density, _ in sides], spreads, sides[0][1]))
         if any(line.style == "line" for line in lines):
             x = Axis(label="sparsity (share of weights missing)", scale="sparsity", ticks=net.densities)
             y = Axis(label="SVCCA to the original, mean over layers", low=0, high=1)
-            panels.append(Panel(title=net.title, x=x, y=y, series=tuple(lines), size="half", labels="legend"))
+            panels.append(Panel(title=net.title, x=x, y=y, series=tuple(lines)))
     if not panels:
         return None
     return Figure(
@@ -181,14 +176,17 @@ def density_figure(nets: Sequence[Net], groups: Groups) -> Figure | None:
     )
 
 
+_SHORT = {"tuned": "fine-tuned", "order": "other order", "seed": "other seed"}
+"""Titles of maps, where the role says it less well."""
+
+
 def map_figure(nets: Sequence[Net], every: Sequence[Seen]) -> Figure | None:
     panels = [
         Panel(
-            title=f"{one.meeting.net.title}, {ROLES[one.meeting.role]}",
+            title=f"{one.meeting.net.title}: {_SHORT.get(one.meeting.role, one.meeting.role)}",
             x=Axis(label="layer of the other", names=tuple(one.result["layers"])),
             y=Axis(label="layer of the original", names=tuple(one.result["layers"])),
-            picture=Picture(values=np.asarray(one.result["maps"]["svcca"]), unit="SVCCA", full=1.0,
-                            method=_COLOUR[one.meeting.role]),
+            picture=Picture(values=np.asarray(one.result["maps"]["svcca"]), unit="SVCCA", full=1.0),
             size="tile",
         )
         for net in nets
@@ -201,8 +199,8 @@ def map_figure(nets: Sequence[Net], every: Sequence[Seen]) -> Figure | None:
         name="maps",
         title="Does a layer still resemble the same layer most?",
         caption="SVCCA of every layer of the original (down) with every layer of the other network (across), for the "
-        "first seed; full colour is 1. A dark diagonal says that layers keep their places. Layers of different "
-        "size are averaged down to the smaller.",
+        "first seed, from the first layer (top, left) to the last; full colour is 1. A dark diagonal says that layers "
+        "keep their places. Layers of different size are averaged down to the smaller.",
         alt="Maps of similarity, layer by layer, one for each kind of network.",
         panels=tuple(panels),
     )
