@@ -172,6 +172,8 @@ def instability_table(found: Findings) -> Table:
     for net in ("conv", "fc"):
         for density in (1.0, *UNSTABLE[found.preset][net]):
             level = healthy(found, net, density)
+            if not pick(found, net, "fig8-relu-on", density):
+                continue
             for said in ("on", "off"):
                 dense = density == 1.0 and said == "off"
                 records = pick(found, net, "dense" if dense else f"fig8-relu-{said}", density)
@@ -397,6 +399,8 @@ def distribution_figure(found: Findings) -> Figure | None:
     for net in ("conv", "fc"):
         for density in (1.0, *UNSTABLE[found.preset][net]):
             series = []
+            if not pick(found, net, "fig8-relu-on", density):
+                continue
             for place, said in enumerate(("on", "off")):
                 dense = density == 1.0 and said == "off"
                 records = pick(found, net, "dense" if dense else f"fig8-relu-{said}", density)
@@ -498,9 +502,12 @@ def gradual_figure(found: Findings) -> Figure | None:
         x = tuple(100 * step / trace["steps"] for step in trace["step"])
         over, ids = Axis(label="training done (%)", low=0, high=100), ((record.id,),) * len(x)
         layers = trace["layers"].items()
-        sparsity = [Series(label=words.layer(name), x=x, y=tuple(100 * (1 - d) for d in layer["density"]), runs=ids)
+        sparsity = [Series(label=words.layer(name), method=name, x=x, y=tuple(100 * (1 - d) for d in layer["density"]), runs=ids)
                     for name, layer in layers]  # fmt: skip
-        levels = [Series(label=words.layer(name), x=x, y=tuple(layer["threshold"]), runs=ids) for name, layer in layers]
+        levels = [
+            Series(label=words.layer(name), method=name, x=x, y=tuple(layer["threshold"]), runs=ids)
+            for name, layer in layers
+        ]
         rows = [row for row in record.metrics if row["step"]]
         learnt = Series(
             label="held-out images",
