@@ -22,6 +22,7 @@ BENCHES = {
     "scaling": "cost follows connections, not neurons",
     "topology": "choosing connections, building indices, growing",
     "threads": "two threads against one",
+    "training": "whole trainings on real data: masked, truly sparse, dense, small-dense",
     "graph-challenge": "inference through the Sparse DNN Graph Challenge",
 }
 
@@ -33,13 +34,14 @@ def bench_(
     against: str = "dense,dense-bf16",
     threads: int | None = None,
     rounds: int | None = None,
+    preset: str | None = None,
     quick: bool = False,
     json: Path | None = None,
     plot: Path | None = None,
     into: Path | None = None,
 ) -> int:
     """Measure this machine: attach, linear, mlp, conv, resnet18, inference, memory, scaling, topology, threads,
-    graph-challenge; or `report`, which turns saved results into tables.
+    training, graph-challenge; or `report`, which turns saved results into tables.
 
         wirings bench mlp --json results/mlp.json
         wirings bench report results/*.json --into docs/performance.md
@@ -60,6 +62,8 @@ def bench_(
         Torch threads; one, and processor time, by default. [default: 1]
     rounds
         How often each contender is timed. [default: each benchmark's own]
+    preset
+        Of `training`: mnist, resnet20, resnet18 or time-to-accuracy. [default: mnist]
     quick
         Small cases and three rounds, to see that it works; not for quoting.
     json
@@ -80,10 +84,12 @@ def bench_(
     for flag, value in (("--threads", threads), ("--rounds", rounds)):
         if value is not None and value < 1:
             raise SettingsError(f"`{flag}` must be at least 1. Got {value}.")
+    if preset is not None and what != "training":
+        raise SettingsError(f"`--preset` is for `wirings bench training`. Got it with {what!r}.")
     if plot is not None and plot.suffix not in (".svg", ".png"):
         raise SettingsError(f"`--plot` must end in .svg or .png. Got {plot}.")
-    words = _words(what, against, threads, rounds, quick)
-    result = _measured(what, against, threads, rounds, quick, words)
+    words = _words(what, against, threads, rounds, preset, quick)
+    result = _measured(what, against, threads, rounds, preset, quick, words)
     _print(result)
     if json is not None:
         from wirings.bench.protocol import save
@@ -94,19 +100,30 @@ def bench_(
     return 0
 
 
-def _words(what: str, against: str, threads: int | None, rounds: int | None, quick: bool) -> str:
+def _words(what: str, against: str, threads: int | None, rounds: int | None, preset: str | None, quick: bool) -> str:
     """The command, as it is written beside the numbers."""
     said = ["wirings bench", what]
+    said += [f"--preset {preset}"] if preset is not None else []
     said += [f"--against {against}"] if against != "dense,dense-bf16" else []
     said += [f"--threads {threads}"] if threads is not None else []
     said += [f"--rounds {rounds}"] if rounds is not None else []
     return " ".join([*said, *(["--quick"] if quick else [])])
 
 
-def _measured(what: str, against: str, threads: int | None, rounds: int | None, quick: bool, command: str) -> Result:
+def _measured(
+    what: str,
+    against: str,
+    threads: int | None,
+    rounds: int | None,
+    preset: str | None,
+    quick: bool,
+    command: str,
+) -> Result:
     import importlib
 
     asked: dict[str, Any] = {} if threads is None else {"threads": threads}
+    if preset is not None:
+        asked["preset"] = preset
     if rounds is not None or quick:
         asked["rounds"] = rounds if rounds is not None else 3
     if what == "attach":
