@@ -60,7 +60,7 @@ _RATES = {
 """Learning rates: of edge-popup's scores (and its variants'), of Gem-Miner's, and of all weights. The paper's; on the
 laptop by `sweep`: of weights, the highest at which the dense network trains."""
 
-SWEPT = {"edge-popup": (1.0, 3.0, 10.0), "ep-decay": (1.0, 3.0, 10.0), "gem-miner": (1.0, 3.0, 10.0),
+SWEPT = {"edge-popup": (1.0, 3.0), "ep-decay": (1.0, 3.0), "gem-miner": (1.0, 3.0, 10.0),
          "dense": (0.1, 0.3), "static": (0.1, 0.3), "synflow": (0.1, 0.3)}  # fmt: skip
 """Rates that were tried on the laptop, with a seed that no other run has."""
 
