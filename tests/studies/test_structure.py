@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from wirings.analysis.claims import Verdict
-from wirings.procedures import Retraining
+from wirings.procedures import Lottery, Retraining
 from wirings.procedures.retraining import FRESH
 from wirings.report.write import write
 from wirings.studies import deconstruction as seed0
 from wirings.studies import structure
 from wirings.studies.execute import collect, execute
 from wirings.studies.study import Findings
+from wirings.studies.views import retrained
 from wirings.studies.views.retrained import Paired, Pairs
 from wirings.training.records import Record
 from wirings.training.settings import Run
@@ -24,7 +25,15 @@ IDS = ["S0.1a", "S0.1b", "S0.1c", "S0.1d", "S0.1e"]
 WORTH = {"static": 0.0, "lottery": 0.1, "dnw": 1.0, "rigl": 2.0}
 
 
-def record(method: str, density: float, seed: int, accuracy: float, seconds: float = 1.0, **settings: Any) -> Record:
+def record(
+    method: str,
+    density: float,
+    seed: int,
+    accuracy: float,
+    seconds: float = 1.0,
+    held_out: float = 0.0,
+    **settings: Any,
+) -> Record:
     """A finished run that nobody has made; accuracy in percent."""
     info: dict[str, Any] = {
         "id": f"{method}-{density}-s{seed}",
@@ -34,7 +43,12 @@ def record(method: str, density: float, seed: int, accuracy: float, seconds: flo
         "seeds": {"seed": seed},
         "settings": {"model": "lenet-300-100", "data": "fashion-mnist"} | settings,
         "data": {"name": "fashion-mnist"},
-        "results": {"density": density, "effective_density": density, "test_accuracy_last": accuracy / 100},
+        "results": {
+            "density": density,
+            "effective_density": density,
+            "test_accuracy_last": accuracy / 100,
+            "held_out_accuracy_last": held_out / 100,
+        },
         "seconds": seconds,
         "busy_seconds": seconds,
     }
@@ -115,10 +129,20 @@ def test_nothing_is_said_of_what_is_missing() -> None:
         structure.tables(half), structure.figures(half), structure.answers(half), structure.claims(half)
 
 
-def test_the_sweep_is_told_in_a_table_of_its_own_and_nowhere_else() -> None:
-    swept = record("static", 0.05, seed0.SWEEP_SEED, 12.0, learning_rate=0.1)
-    net = structure.nets_of(findings([*made_up(), swept]))[0]
-    assert seed0.SWEEP_SEED not in net.of("static", 0.05)
+def test_no_run_of_the_sweep_is_taken_for_another() -> None:
+    work = seed0.sweep("lenet-300-100", structure.SWEPT)
+    first = [item if isinstance(item, Run) else item.first for item in work]
+    assert {run.seed for run in first} == {seed0.SWEEP_SEED}
+    assert all(run.label.endswith(seed0.SWEEP) for run in first)
+    assert {item.label for item in work if isinstance(item, Lottery)} == {"lottery-sweep"}
+    assert len({run.id for run in first}) == len(work) == 4 * 5
+
+
+def test_the_sweep_is_told_by_rate_with_what_was_chosen() -> None:
+    swept = [record("static-sweep", 0.05, 100, 12.0, learning_rate=rate, held_out=80 + rate) for rate in (0.1, 0.2)]
+    table = retrained.sweep_table([*made_up(), *swept], "-sweep", {("lenet-300-100", "static"): 0.1}, 0.05)
+    assert [column.title for column in table.columns] == ["Network", "Method", "Rate 0.1", "Rate 0.2", "Chosen"]
+    assert table.rows[0].values == ("lenet-300-100", "random (static)", pytest.approx(80.1), pytest.approx(80.2), 0.1)
 
 
 def test_equal_seconds_are_read_off_between_measured_networks() -> None:

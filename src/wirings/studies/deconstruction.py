@@ -8,6 +8,7 @@ rate that did best on held-out images, in a sweep with a seed of its own (`sweep
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -45,6 +46,9 @@ METHODS = ("static", "lottery", "dnw", "rigl")
 
 SWEEP_SEED = 100
 """The seed with which learning rates were chosen; no other run has it."""
+
+SWEEP = "-sweep"
+"""What their labels end in, so that no table mistakes them for others."""
 
 SWEEP_DENSITY = 0.05
 """The density at which they were chosen, of all networks."""
@@ -168,7 +172,7 @@ def found(net: str, preset: str, seeds: Sequence[int], methods: Sequence[str] = 
 
 
 def sweep(net: str, methods: Sequence[str]) -> list[Work]:
-    """The runs that chose the learning rates: every rate, one seed, one density.
+    """The runs that chose the learning rates: every rate, one seed, one density; their labels end in `SWEEP`.
 
     Args:
         net: a name in `NETS`.
@@ -176,10 +180,11 @@ def sweep(net: str, methods: Sequence[str]) -> list[Work]:
     """
     work: list[Work] = []
     for rate in SWEPT[net]:
-        common: dict[str, Any] = {"learning_rate": rate}
         for method in methods:
+            common: dict[str, Any] = {"learning_rate": rate, "label": method + SWEEP}
             if method == "lottery":
-                work.append(lottery_of(net, SWEEP_SEED, SWEEP_DENSITY, **common))
+                play = lottery_of(net, SWEEP_SEED, SWEEP_DENSITY, **common | {"label": "dense" + SWEEP})
+                work.append(dataclasses.replace(play, label=method + SWEEP))
             elif method == "dense":
                 work.append(run_of(net, SWEEP_SEED, **common))
             elif method == "small-dense":
@@ -194,6 +199,7 @@ __all__ = [
     "LEARNING_RATES",
     "METHODS",
     "NETS",
+    "SWEEP",
     "SWEEP_DENSITY",
     "SWEEP_SEED",
     "SWEPT",

@@ -105,11 +105,7 @@ def _orders(net: str) -> list[str]:
 
 def _records(found: Findings, net: str, method: str, density: float) -> list[Record]:
     model = seed0.run_of(net, 0).model
-    return [
-        r
-        for r in found.of(method, density=density)
-        if r.info["settings"]["model"] == model and r.seed != seed0.SWEEP_SEED
-    ]
+    return [r for r in found.of(method, density=density) if r.info["settings"]["model"] == model]
 
 
 def curves(found: Findings, net: str, method: str, density: float, order: str) -> dict[int, Sensitivity]:

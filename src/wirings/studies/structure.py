@@ -172,7 +172,7 @@ def _again(
 def nets_of(found: Findings) -> list[Paired]:
     """The runs of each network of the preset, the main one first."""
     models = [seed0.run_of(net, 0).model for net in seed0.NETS[found.preset]]
-    return [paired_of(found, model, without=seed0.SWEEP_SEED, shuffles=SHUFFLED) for model in models]
+    return [paired_of(found, model, SHUFFLED) for model in models]
 
 
 def tables(found: Findings) -> list[Table]:
@@ -182,9 +182,7 @@ def tables(found: Findings) -> list[Table]:
         views.structure_table(nets, METHODS, densities, PUBLISHED),
         views.difference_table(nets, METHODS, densities),
         _baseline_table(nets[0], densities),
-        views.sweep_table(
-            [r for r in found.records if r.seed == seed0.SWEEP_SEED], _chosen(found.preset), seed0.SWEEP_DENSITY
-        ),
+        views.sweep_table(found.records, seed0.SWEEP, _chosen(found.preset), seed0.SWEEP_DENSITY),
     ]
     return [table for table in drawn if table.rows]
 

@@ -118,10 +118,9 @@ class Paired:
         }
 
 
-def paired_of(found: Findings, model: str, *, without: int, shuffles: Mapping[str, str]) -> Paired:
-    """The runs of one network, without those of one seed (of a sweep)."""
-    mine = [r for r in found.records if r.info["settings"]["model"] == model and r.seed != without]
-    return Paired(model, tuple(mine), shuffles)
+def paired_of(found: Findings, model: str, shuffles: Mapping[str, str]) -> Paired:
+    """The runs of one network."""
+    return Paired(model, tuple(r for r in found.records if r.info["settings"]["model"] == model), shuffles)
 
 
 # ---------------------------------------------------------------------- tables
@@ -244,19 +243,24 @@ def steps_of(net: Paired, method: str) -> list[tuple[str, str, str]]:
     ]
 
 
-def sweep_table(records: Iterable[Record], chosen: Mapping[tuple[str, str], float], density: float) -> Table:
+def sweep_table(
+    records: Iterable[Record], suffix: str, chosen: Mapping[tuple[str, str], float], density: float
+) -> Table:
     """Held-out accuracy of every rate that was tried, a row a network and method.
 
     Args:
-        records: the runs of the sweep.
+        records: finished runs, those of the sweep among them.
+        suffix: what their labels end in.
         chosen: (network, method) -> the rate that was taken.
         density: of the runs that are compared (rounds of a lottery on the way to it are not).
     """
-    last = [r for r in records if r.density == 1 or abs(r.density - density) <= 0.02 * density]
+    swept = [r for r in records if r.method.endswith(suffix)]
+    last = [r for r in swept if r.density == 1 or abs(r.density - density) <= 0.02 * density]
     rates = sorted({r.run.learning_rate for r in last})
     groups: dict[tuple[str, str], dict[float, Record]] = {}
     for r in last:
-        groups.setdefault((r.info["settings"]["model"], r.method), {})[r.run.learning_rate] = r
+        key = r.info["settings"]["model"], r.method.removesuffix(suffix)
+        groups.setdefault(key, {})[r.run.learning_rate] = r
     rows = [
         Row(
             values=(
