@@ -501,13 +501,12 @@ def gradual_figure(found: Findings) -> Figure | None:
         record, trace = traced[0]
         x = tuple(100 * step / trace["steps"] for step in trace["step"])
         over, ids = Axis(label="training done (%)", low=0, high=100), ((record.id,),) * len(x)
-        layers = trace["layers"].items()
-        sparsity = [Series(label=words.layer(name), method=name, x=x, y=tuple(100 * (1 - d) for d in layer["density"]), runs=ids)
-                    for name, layer in layers]  # fmt: skip
-        levels = [
-            Series(label=words.layer(name), method=name, x=x, y=tuple(layer["threshold"]), runs=ids)
-            for name, layer in layers
-        ]
+        sparsity, levels = [], []
+        for name, layer in trace["layers"].items():
+            missing = tuple(100 * (1 - density) for density in layer["density"])
+            sparsity.append(Series(label=words.layer(name), method=name, x=x, y=missing, runs=ids))
+            cut = tuple(layer["threshold"])
+            levels.append(Series(label=words.layer(name), method=name, x=x, y=cut, runs=ids))
         rows = [row for row in record.metrics if row["step"]]
         learnt = Series(
             label="held-out images",
