@@ -125,7 +125,6 @@ def run_(
         Print the settings as TOML, and train nothing.
     """
     from wirings.cli import flags
-    from wirings.core.errors import SettingsError
     from wirings.core.settings import to_plain
     from wirings.training.settings import Run
 
@@ -150,46 +149,19 @@ def run_(
     if weight_decay is not None:
         plain["optimizer"] = {**_table(plain.get("optimizer", "sgd")), "weight_decay": weight_decay}
 
-    axes: dict[str, list[Any]] = {}
-    for name, text in (("model", model), ("data", data), ("execution", execution)):
-        if text is not None:
-            axes[name] = flags.listed(text, str, flag=f"--{name}")
-    if learning_rate is not None:
-        axes["learning_rate"] = flags.listed(learning_rate, float, flag="--learning-rate")
-    if wiring is not None:
-        if method not in (None, "static") or density is not None or sparsity is not None:
-            raise SettingsError("`--wiring` is trained as it is: leave --method, --density and --sparsity out.")
-        axes["method"] = [("static", {"kind": "static", "begin": {"path": str(wiring)}})]
-    elif method is not None:
-        shares = flags.densities(density, sparsity)
-        axes["method"] = flags.method_tables(flags.listed(method, str, flag="--method"), shares, budget)
-    elif density is not None or sparsity is not None:
-        raise SettingsError("`--density` and `--sparsity` need a method: add --method rigl, say.")
-    if seed is not None:
-        axes["seed"] = flags.listed(seed, int, flag="--seed")
-
+    lists = {"model": model, "data": data, "execution": execution, "learning_rate": learning_rate}
+    axes = _axes(lists) | _methods(wiring, method, density, sparsity, budget) | _axes({"seed": seed})
+    freeze = None if freeze_at is None else flags.duration(freeze_at, length, flag="--freeze-at")
     defaults = to_plain(Run())  # whole tables, so that --set may change one setting in them
     plains: list[dict[str, Any]] = []
     lotteries: list[tuple[dict[str, Any], float]] = []
     for point in flags.grid(axes):
-        one = {**defaults, **plain, **point}
-        label, table = point.get("method", ("", None))
-        if "method" in point:
-            one.pop("method")
-        if label == "small-dense":
-            one["small_dense"] = table["density"]
-        elif table is not None and label != "lottery":
-            one["method"] = dict(table)
-            if label != table["kind"]:  # static training on what a maker writes goes by the maker's name
-                one["label"] = one["label"] or label
-            if freeze_at is not None and label == "dnw":
-                one["method"]["freeze_at"] = flags.duration(freeze_at, length, flag="--freeze-at")
-                one["label"] = one["label"] or "dnw-frozen"
+        one, at_the_end = _point({**defaults, **plain, **point}, freeze)
         one = flags.changed(one, set_)
-        if label == "lottery":
-            lotteries.append((one, table["density"]))
-        else:
+        if at_the_end is None:
             plains.append(one)
+        else:
+            lotteries.append((one, at_the_end))
     wanted = flags.runs_of(plains)
     back = 0 if rewind is None else flags.duration(rewind, length, flag="--rewind")
     plays = [_lottery(one, share, rounds, back) for one, share in lotteries]
@@ -197,6 +169,56 @@ def run_(
         print("\n".join(f"# {run.id}\n{run.to_toml()}" for run in [*wanted, *(play.first for play in plays)]))
         return 0
     return _train(wanted, plays, runs, data_root, jobs)
+
+
+def _axes(lists: Mapping[str, str | None]) -> dict[str, list[Any]]:
+    """What each flag lists, where it was given."""
+    from wirings.cli import flags
+
+    kinds: dict[str, Any] = {"learning_rate": float, "seed": int}
+    return {
+        name: flags.listed(text, kinds.get(name, str), flag=f"--{name.replace('_', '-')}")
+        for name, text in lists.items()
+        if text is not None
+    }
+
+
+def _methods(
+    wiring: Path | None, method: str | None, density: str | None, sparsity: str | None, budget: str
+) -> dict[str, list[Any]]:
+    """The axis of methods: (label, settings) each, at each density; no axis where no flag says anything of them."""
+    from wirings.cli import flags
+    from wirings.core.errors import SettingsError
+
+    if wiring is not None:
+        if method not in (None, "static") or density is not None or sparsity is not None:
+            raise SettingsError("`--wiring` is trained as it is: leave --method, --density and --sparsity out.")
+        return {"method": [("static", {"kind": "static", "begin": {"path": str(wiring)}})]}
+    if method is not None:
+        shares = flags.densities(density, sparsity)
+        return {"method": flags.method_tables(flags.listed(method, str, flag="--method"), shares, budget)}
+    if density is not None or sparsity is not None:
+        raise SettingsError("`--density` and `--sparsity` need a method: add --method rigl, say.")
+    return {}
+
+
+def _point(one: dict[str, Any], freeze_at: int | float | None) -> tuple[dict[str, Any], float | None]:
+    """A point of the grid as plain settings; and where it is a lottery, the density that it ends at."""
+    if not isinstance(one.get("method"), tuple):
+        return one, None
+    label, table = one.pop("method")
+    if label == "lottery":
+        return one, table["density"]
+    if label == "small-dense":
+        one["small_dense"] = table["density"]
+    elif table is not None:
+        one["method"] = dict(table)
+        if label != table["kind"]:  # static training on what a maker writes goes by the maker's name
+            one["label"] = one["label"] or label
+        if freeze_at is not None and label == "dnw":
+            one["method"]["freeze_at"] = freeze_at
+            one["label"] = one["label"] or "dnw-frozen"
+    return one, None
 
 
 def _table(optimizer: Any) -> dict[str, Any]:
