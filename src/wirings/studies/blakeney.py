@@ -211,16 +211,20 @@ def _tickets(seeds: Sequence[int]) -> list[Work]:
     def last(record: Record) -> bool:
         return abs(record.density - density) < 0.02 * density
 
-    lotteries: list[Work] = [
+    lotteries = [
         Retraining(
-            after=seed0.lottery_of(net, seed, density), controls={"structure": None, "shuffled": shuffled}, wanted=last
+            after=seed0.lottery_of(net, seed, density),
+            controls={"structure": None, "shuffled": shuffled},
+            wanted=last,
+            changes=seed0.again(net),
         )
         for seed in seeds
     ]
-    random: list[Work] = [
-        Retraining(after=seed0.run_of(net, seed, seed0.method_of("static", density))) for seed in seeds
+    random = [
+        Retraining(after=seed0.run_of(net, seed, seed0.method_of("static", density)), changes=seed0.again(net))
+        for seed in seeds
     ]
-    return lotteries + random + [_other_order(seed0.run_of(net, seed)) for seed in seeds]
+    return [*lotteries, *random, *(_other_order(play.first) for play in lotteries)]
 
 
 def _other_order(run: Run) -> Run:
