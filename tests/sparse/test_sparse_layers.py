@@ -10,12 +10,24 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.testing import assert_close
 
 import wirings as wr
 from wirings.core import topology as topology_module
 from wirings.core.support import Support
 from wirings.core.topology import Topology
-from wirings.sparse import SparseConv2d, SparseLayer, SparseLinear, sparse_weights, stays_dense, to_dense, to_sparse
+from wirings.kernels import native
+from wirings.sparse import (
+    SparseConv2d,
+    SparseLayer,
+    SparseLinear,
+    rest,
+    sparse_weights,
+    stays_dense,
+    to_dense,
+    to_sparse,
+)
 
 
 def some(shape: tuple[int, ...], density: float = 0.3, seed: int = 0) -> Topology:
@@ -460,3 +472,66 @@ def test_without_compiled_kernels_the_numbers_are_the_same(monkeypatch: pytest.M
     y = model(x)
     monkeypatch.setattr(native, "library", lambda: None)
     torch.testing.assert_close(copy.deepcopy(model)(x), y)
+
+
+def at_rest(seed=0, dtype=torch.float64):
+    """A layer that answers, and how its answers are checked."""
+    torch.manual_seed(seed)
+    dense = torch.nn.Linear(40, 37).to(dtype)
+    layer = wr.to_sparse(dense, {"weight": Topology.full((37, 40)).sample(200, torch.Generator().manual_seed(seed))})
+    return layer.eval().requires_grad_(False)
+
+
+def answers(layer, times=12):
+    """After enough calls for a layout, what the layer says and what it should say."""
+    dtype = layer.values.dtype
+    with torch.no_grad():
+        for batch in (1, 2):
+            x = torch.randn(batch, 40, dtype=dtype)
+            for _ in range(times):
+                y = layer(x)
+            assert_close(y, F.linear(x, layer.dense_weight(), layer.bias))
+
+
+def test_values_at_rest_are_laid_out_and_notice_every_change(monkeypatch):
+    made = []
+    real = rest.Interleaved
+    monkeypatch.setattr(rest, "Interleaved", lambda index, values: made.append(values) or real(index, values))
+    layer = at_rest()
+    laid = 1 if native.available() else 0
+    answers(layer)
+    assert len(made) == laid
+    changes = {
+        "in place": lambda: layer.values.mul_(2),
+        "a step": lambda: layer.values.add_(1.0),
+        "a checkpoint": lambda: layer.load_state_dict(at_rest(1).state_dict()),
+        "assigned": lambda: layer.load_state_dict(at_rest(2).state_dict(), assign=True),
+        "other connections": lambda: layer.rewire(Support.both(at_rest(3).topology)),
+        "another dtype": lambda: layer.float(),
+        "and back": lambda: layer.double(),
+        "through data": lambda: (layer.values.data.mul_(3), layer.eval()),
+    }
+    for change in changes.values():
+        before = len(made)
+        with torch.no_grad():
+            change()
+        layer.requires_grad_(False)
+        answers(layer, times=1)  # the very next answer is right
+        answers(layer)
+        assert len(made) == before + laid
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):  # noqa: S301 (our own bytes)
+        twin.values.mul_(2)
+        answers(twin)
+        answers(layer)
+    with torch.inference_mode():
+        answers(layer)
+
+
+def test_values_that_may_train_are_never_laid_out(monkeypatch):
+    monkeypatch.setattr(rest, "Interleaved", None)  # calling it would raise
+    layer = at_rest(dtype=torch.float32).requires_grad_()
+    for optimizer in (torch.optim.SGD(layer.parameters(), 0.1, fused=True), torch.optim.Adam(layer.parameters(), 0.1)):
+        answers(layer)
+        layer(torch.randn(3, 40)).square().sum().backward()
+        optimizer.step()
+    answers(layer.requires_grad_(False).train())

