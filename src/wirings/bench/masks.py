@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wirings.core import budgets
 from wirings.core.streams import stream
 from wirings.core.wiring import Shapes, Wiring
 from wirings.makers.magnitude import magnitude
@@ -15,6 +16,12 @@ from wirings.makers.random import ErdosRenyi
 def random(shapes: Shapes, density: float) -> Wiring:
     """Uniformly random positions, exact counts, shared out by ERK."""
     return ErdosRenyi(density)(shapes, stream(0, "bench random"))
+
+
+def uniform(shapes: Shapes, density: float) -> Wiring:
+    """Uniformly random positions, every weight equally dense: at the same count, far less arithmetic than by ERK, which
+    keeps most connections where images are large."""
+    return ErdosRenyi(density, budget=budgets.uniform)(shapes, stream(0, "bench random"))
 
 
 def uneven(shapes: Shapes, density: float, *, sigma: float = 1.0) -> Wiring:
@@ -57,3 +64,6 @@ def trained(model: nn.Sequential, density: float, *, steps: int = 200) -> Wiring
 
 MASKS = {"random": random, "uneven": uneven}
 """Name -> maker from shapes and a density; ``"trained"`` needs a network and stands apart."""
+
+NETWORK_MASKS = MASKS | {"uniform": uniform}
+"""Of networks whose layers differ in arithmetic per weight."""

@@ -1,4 +1,9 @@
-"""A whole training step of ResNet-18 for small images: forward, loss, backward, update; batch norms included."""
+"""A whole training step of ResNet-18 for small images: forward, loss, backward, update; batch norms included.
+
+"random" and "uneven" share connections out by ERK, which keeps most of them in the first layers, where images are large:
+at 90 % sparse a quarter of the multiply-adds remain, not a tenth. "uniform" gives every layer the same density, as the
+tables of single layers do.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +32,7 @@ class Case:
     densities: tuple[float, ...] = (0.1, 0.05, 0.01)
     side: int = 32
     settings: dict[str, Any] = field(default_factory=dict)
-    masks: tuple[str, ...] = ("random", "uneven")
+    masks: tuple[str, ...] = ("random", "uneven", "uniform")
 
 
 CASES = (Case("resnet-18", 64),)
@@ -69,7 +74,7 @@ def _case(case: Case, against: Sequence[str], rounds: int) -> Result:
     shapes = nets.shapes_of(net())
     for density in case.densities:
         for mask in case.masks:
-            wiring = masks.MASKS[mask](shapes, density)
+            wiring = masks.NETWORK_MASKS[mask](shapes, density)
             twin = nets.masked(net(), wiring).eval()
             for name, ours in (
                 ("wirings, in planes", keep_planes(nets.sparse(net(), wiring))),
