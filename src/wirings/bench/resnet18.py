@@ -1,8 +1,8 @@
 """A whole training step of ResNet-18 for small images: forward, loss, backward, update; batch norms included.
 
-"random" and "uneven" share connections out by ERK, which keeps most of them in the first layers, where images are large:
-at 90 % sparse a quarter of the multiply-adds remain, not a tenth. "uniform" gives every layer the same density, as the
-tables of single layers do.
+"random" and "uneven" share connections out by ERK, which keeps most of them in the first layers, where images are
+large: at 90 % sparse a quarter of the multiply-adds remain, not a tenth. "uniform" gives every layer the same density,
+as the tables of single layers do.
 """
 
 from __future__ import annotations
