@@ -131,14 +131,17 @@ def test_tables_figures_and_answers_work_on_anything_half_finished(monkeypatch: 
 
 def test_hybrids_share_everything_but_their_freezing() -> None:
     asked = settings("laptop", range(1))
-    runs = [run for of in asked.values() for run in of]
-    assert len({run.id for run in runs}) == len(runs)
+    runs = study.runs("laptop", range(2))
+    assert len({run.id for run in runs}) == len(runs) == 2 * (len(asked) - 1)
+    assert asked["hybrid", 0.02, ALL] == asked["masked", 0.02, ALL]
     assert asked["hybrid", 0.02, ALL][0].execution == "masked"
     early = asked["hybrid", 0.02, 1][0]
     assert early.execution == "sparse"
     assert isinstance(early.method, DNW)
     assert early.method.freeze_at == pytest.approx(1 / early.epochs)
     assert asked["hybrid", 0.02, 0][0].method.freeze_at == 0  # type: ignore[union-attr]
+    timed = [run for key, of in asked.items() if key[0] != "hybrid" for run in of]
+    assert all(run.label for run in timed), "a run that gives a time is made for this study"
     assert asked["rigl", 0.02, 5][0].epochs == 5 * early.epochs
 
 

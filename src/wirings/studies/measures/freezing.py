@@ -128,7 +128,7 @@ class Plan:
 
 
 Key = tuple[str, float, float]
-"""Method ("dense", "hybrid", "masked", "rigl", "top-kast"), density, and freezing epoch or length."""
+"""What is trained ("dense", "hybrid", "masked", "searching", "rigl", "top-kast"), density, freezing epoch or length."""
 
 
 @dataclass(frozen=True)

@@ -210,7 +210,7 @@ def hybrid_table(plan: Plan, cost: Costs) -> Table:
             here = cost.of("hybrid", density, k)
             if not here:
                 continue
-            masked = here if k == ALL else cost.of("masked", density, k)
+            masked = cost.of("masked", density, k)
             sparse = cost.of("searching", density, ALL) if k == ALL else here
             gained, most = (above(of, nothing) for of in (here, full))
             reached = gained.mean / most.mean if gained and most and most.mean else None
@@ -227,7 +227,7 @@ def hybrid_table(plan: Plan, cost: Costs) -> Table:
                         *times(cost, masked, sparse),
                         len(here),
                     ),
-                    runs=_ids(here) + _ids(masked if k != ALL else sparse),
+                    runs=tuple(dict.fromkeys(_ids(here) + _ids(masked) + _ids(sparse))),
                     method="dnw" if k == ALL else "dnw-frozen",
                 )
             )
@@ -235,7 +235,7 @@ def hybrid_table(plan: Plan, cost: Costs) -> Table:
         "DNW whose wiring is frozen after k epochs of one schedule; frozen networks trained truly sparse from the "
         "first step on, DNW itself masked. k = 0 is static, the largest first values. Seconds are those for which a "
         "run kept its processor busy, evaluation included, or wall time where energy is measured; runs go side by "
-        "side, one thread each, all in this study, so only ratios are told. Energy is an estimate (10 W for each "
+        "side, one thread each, all for this study, so only ratios are told. Energy is an estimate (10 W for each "
         "busy second of a core) unless a record says that it was measured. Masked times: at the highest sparsity only."
     )
     return Table(name="freezing", title="The wiring frozen after k epochs", columns=columns, rows=tuple(rows),
