@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wirings.procedures.finetuning import FineTuning
 from wirings.procedures.lottery import Lottery, Pruning, Ticket, lottery, lottery_runs
 from wirings.procedures.reinitialise import Control, Retrained, structure_only, structure_only_run
 from wirings.procedures.retraining import Retraining
@@ -10,6 +11,7 @@ from wirings.procedures.values import Fit
 
 __all__ = [
     "Control",
+    "FineTuning",
     "Fit",
     "Further",
     "Lottery",
