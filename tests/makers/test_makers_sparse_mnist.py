@@ -61,5 +61,5 @@ def test_every_makers_wiring_reaches_the_same_accuracy_on_digits(name: str, tmp_
     """LeNet-300-100 at 95 % sparsity on 9,000 handwritten digits, five epochs."""
     masked, sparse = both(static(name, 0.05, epochs=5), tmp_path)
     assert masked.wiring == sparse.wiring
-    assert masked.test_accuracy_last > (0.4 if name == "band" else 0.9)  # a narrow band leaves most pixels out
+    assert masked.test_accuracy_last > (0.4 if name == "band" else 0.8)  # a narrow band leaves most pixels out
     assert abs(masked.test_accuracy_last - sparse.test_accuracy_last) <= TOLERANCE
