@@ -71,6 +71,15 @@ def test_a_fresh_process_tells_what_a_run_took() -> None:
     assert 0 <= told["above_mb"] < told["peak_mb"]
 
 
+def test_a_run_that_diverges_loses_a_sweep_and_ends_a_comparison(monkeypatch) -> None:
+    wild = dataclasses.replace(TINY, learning_rate=1e6, steps=30)
+    (told,) = training.made([wild])
+    assert (told["held_out"], told["accuracy"]) == (0.0, 0.0)
+    monkeypatch.setattr(training, "in_fresh_process", training.made)
+    with pytest.raises(RunError, match=r"benchmark of `dense` with seed 0 diverged: The loss of step \d+ was"):
+        run(masked=wild, rounds=1)
+
+
 def test_a_death_is_told_in_a_sentence() -> None:
     with pytest.raises(RunError, match=r"benchmark of `dense` on mlp died: .*never-heard-of"):
         in_fresh_process([dataclasses.replace(QUICK, method=None, model="mlp", data="never-heard-of")])

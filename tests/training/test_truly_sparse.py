@@ -17,7 +17,7 @@ from wirings.makers.random import ErdosRenyi
 from wirings.methods import DNW, SET, SNFS, EdgePopup, GradualMagnitude, GraNet, RigL, Static, TopKAST
 from wirings.procedures import Lottery, Pruning
 from wirings.procedures.lottery import lottery_runs
-from wirings.sparse import SparseConv2d, SparseLayer, SparseLinear
+from wirings.sparse import SparseConv2d, SparseLayer, SparseLinear, keep_planes
 from wirings.training import Record, Run, checkpoints, loop, train
 from wirings.training.build import network, task
 from wirings.training.check import check
@@ -184,6 +184,29 @@ def half(image_shape: tuple[int, int, int], classes: int) -> torch.nn.Module:
     """A network of which one layer can be in sparse storage and one cannot."""
     first = torch.nn.Conv2d(1, 4, 3, dilation=2)
     return torch.nn.Sequential(first, torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(16, classes))
+
+
+class InPlanes(torch.nn.Module):
+    """A user's network that asks for planes itself."""
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(1, 4, 3, padding=1, bias=False)
+        self.norm = torch.nn.BatchNorm2d(4)
+        self.second = torch.nn.Conv2d(4, 4, 3, padding=1)
+        self.last = torch.nn.Linear(4, classes)
+        keep_planes(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.second(self.norm(self.first(x)).relu()).mean((2, 3)))
+
+
+def test_a_users_network_may_ask_for_planes_itself(tmp_path) -> None:
+    masked, sparse = both(
+        {"method": METHODS["set"], "model": "test_truly_sparse:InPlanes", "model_settings": {}}, tmp_path
+    )
+    assert masked.wiring == sparse.wiring
+    assert masked.metrics[-1]["loss"] == pytest.approx(sparse.metrics[-1]["loss"], rel=1e-10)
 
 
 def test_layers_that_cannot_be_in_storage_train_masked_beside_the_others(tmp_path) -> None:
