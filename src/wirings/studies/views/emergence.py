@@ -67,7 +67,8 @@ def change_figure(gathered: Sequence[Seen]) -> Figure | None:
         name="change",
         title="How early does the wiring come about?",
         caption="Share of the net change of connections, from the first to the last wiring, that lies behind; mean "
-        "over seeds with 95 % intervals. The dashed line is half: the paper has DNW above it after one epoch.",
+        "over seeds; each point tells its 95 % interval. The dashed line is half: the paper "
+        "has DNW above it after one epoch.",
         alt="Share of the net change of connections over the epochs, a line a method, with a dashed line at one half.",
     )
 
@@ -184,7 +185,7 @@ def rank_figure(gathered: Sequence[Seen]) -> Figure | None:
         name="ranks",
         title="When is it known which units become hubs?",
         caption="Rank correlation of DNW's in-degrees at each moment with those at the end, layer by layer; mean "
-        "over seeds with 95 % intervals. At 0 stands what the first values alone decide.",
+        "over seeds; each point tells its 95 % interval. At 0 stands what the first values alone decide.",
         alt="Rank correlation of in-degrees with the last ones over the epochs, a line a layer, a panel a network.",
     )
 
@@ -214,7 +215,7 @@ def gini_figure(gathered: Sequence[Seen]) -> Figure | None:
         name="gini",
         title="How unequal do units become?",
         caption="Gini coefficient of the in-degrees of each layer: 0 where all units have as many inputs, near 1 "
-        "where one has all. Mean over seeds with 95 % intervals.",
+        "where one has all. Mean over seeds; each point tells its 95 % interval.",
         alt="Gini coefficient of in-degrees over the epochs, a line a method, a panel a layer.",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -30,7 +31,7 @@ def accuracy_figure(
                     title=f"{words.sparsity(density)} sparse",
                     x=Axis(label="epochs of search", names=tuple(names)),
                     y=Axis(label="test accuracy (%)"),
-                    series=(*_level(dense, lambda run: run.accuracy), line),
+                    series=(*_level(dense, lambda run: run.accuracy), line, dataclasses.replace(line, style="points")),
                     size="small",
                     labels="none",
                 )
@@ -72,7 +73,7 @@ def saving_figure(
         name="saving",
         title="What does freezing save?",
         caption=f"Cost of the whole training at {words.sparsity(density)} sparsity over that of dense training "
-        "(dashed), against the epochs of search: medians over seeds, with the smallest and largest. Counted "
+        "(dashed), against the epochs of search: medians over seeds. Counted "
         "operations are what a machine that skips every zero would need; seconds are measured, on one thread.",
         alt="Training cost relative to dense against the freezing epoch: seconds masked, seconds truly sparse, and "
         "counted operations.",
@@ -127,8 +128,8 @@ def cost_figure(
         name="cost",
         title="Would RigL or Top-KAST have used the effort better?",
         caption=f"Test accuracy against the cost of training at {words.sparsity(density)} sparsity, mean over seeds "
-        f"with 95 % intervals. The hybrid's points are those frozen after {', '.join(names)} epochs; the rivals are "
-        "trained longer from point to point.",
+        "(the points tell their 95 % intervals). The hybrid's points are those frozen after "
+        f"{', '.join(names)} epochs; the rivals are trained longer from point to point.",
         alt="Test accuracy against training cost, counted and measured, a line a method.",
         panels=tuple(panels),
     )
@@ -142,9 +143,9 @@ def _line(
     method: str,
     middle: bool = False,
 ) -> Series:
-    """A line over the places that have runs: means with 95 % intervals, or medians with the extremes."""
+    """A line over the places that have runs: means with 95 % intervals, or medians alone."""
     told = [(float(i), tuple(map(value, of)), of) for i, of in enumerate(curve) if of]
-    spans = [Span(min(values), max(values)) if middle else _interval(values) for _, values, _ in told]
+    spans = [] if middle else [_interval(values) for _, values, _ in told]
     return Series(
         label=label,
         method=method,
