@@ -194,8 +194,9 @@ def accuracy_table(had: Searched, methods: Sequence[str]) -> Table:
             ))  # fmt: skip
     return Table(
         name="accuracy", title="Every method at equal density", columns=columns, rows=tuple(rows),
-        caption="All but searches and tickets are trained once on their wiring. Times are of masked execution on one "
-        "thread, where a sparse step takes as long as a dense one: at equal seconds the dense network is the rival.",
+        caption="All but searches and tickets are trained once on their wiring. Times are processor time (of "
+        "scoring, wall time) of masked execution on one thread, where a sparse step takes as long as a dense one: at "
+        "equal seconds the dense network is the rival.",
     )  # fmt: skip
 
 
