@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import wirings as wr
-from wirings.sparse import SparseSequential, to_dense, to_sparse
+from wirings.kernels import native
+from wirings.sparse import SparseSequential, sequential, to_dense, to_sparse
 
 
 def chain(widths: tuple[int, ...] = (9, 17, 33, 5), *, bias: bool = True, last_relu: bool = False) -> nn.Sequential:
@@ -45,6 +46,30 @@ def test_a_chain_computes_what_its_layers_do_one_by_one(batch: int, last_relu: b
     x = torch.randn(batch, 9, dtype=torch.float64)
     for ours, theirs in zip(gradients(model, x), gradients(one_by_one(model), x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("light", [0, 4096])
+@pytest.mark.parametrize("full", ["0.weight", "2.weight", "4.weight", "6.weight"])
+def test_a_layer_that_lost_nothing_leaves_the_others_their_chain(
+    full: str, light: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    widths = (9, 17, 12, 15, 5)
+    layers = [part for ins, outs in pairwise(widths) for part in (nn.Linear(ins, outs), nn.ReLU())][:-1]
+    dense, rng = nn.Sequential(*layers).double(), torch.Generator().manual_seed(1)
+    whole = {name: wr.Topology.full(tuple(p.shape)) for name, p in wr.prunable(dense).items()}
+    model = to_sparse(dense, {n: t if n == full else t.sample(t.numel // 3, rng) for n, t in whole.items()})
+    runs: list[int] = []
+    run = sequential._run
+    monkeypatch.setattr(sequential, "LIGHT", light)
+    monkeypatch.setattr(sequential, "_run", lambda chain, x: runs.append(len(chain)) or run(chain, x))
+    x = torch.randn(13, 9, dtype=torch.float64)
+    for ours, theirs in zip(gradients(model, x), gradients(one_by_one(model), x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
+    if native.available():
+        place = int(full[0]) // 2
+        apart = [n for n in (place, 3 - place) if n > 1]  # a single layer is no chain
+        assert runs == ([4 - (place == 0)] if light or place == 0 else apart)
 
 
 def test_more_batch_dimensions_and_inputs_without_gradient() -> None:

@@ -38,6 +38,7 @@ from wirings.makers.prunable import left_dense, prunable
 from wirings.makers.random import ErdosRenyi
 from wirings.makers.scoring import untouched, unwrapped
 from wirings.sparse import SparseConv1D, stays_dense, to_sparse
+from wirings.sparse.sequential import LIGHT
 
 PURPOSES: tuple[Purpose, ...] = ("train", "infer")
 Kind = Literal["elementwise", "norm"]
@@ -402,8 +403,9 @@ def _layer(
         for kernel in _KERNELS:
             if reason and kernel == "sparse":
                 continue
-            # a layer that lost nothing runs on torch's own product
-            used: Kernel = "dense" if held.nnz == held.numel else kernel
+            # a layer that lost nothing runs on torch's own product, but for small ones in a chain
+            whole = held.nnz == held.numel and not (held.chained and held.numel <= LIGHT)
+            used: Kernel = "dense" if whole else kernel
             took = sum(calibration.ms(work, used, which) for work in works)
             if purpose == "train":
                 took += _slope_ms(calibration, held.numel if used == "dense" else held.nnz)
@@ -466,10 +468,10 @@ def _drawn(model: nn.Module, density: float | Wiring, reasons: Mapping[str, str]
 
 
 def _step(net: nn.Module, x: Tensor, purpose: Purpose) -> Callable[[], object]:
+    net.train(purpose == "train")  # once: walking over the modules of a small network takes as long as a layer
     if purpose == "infer":
 
         def infer() -> None:
-            net.eval()
             with torch.no_grad():
                 net(x)
 
@@ -478,7 +480,6 @@ def _step(net: nn.Module, x: Tensor, purpose: Purpose) -> Callable[[], object]:
     labels = torch.zeros(x.shape[0], dtype=torch.int64)
 
     def train() -> None:
-        net.train()
         optimizer.zero_grad()
         y = net(x)
         y = y if isinstance(y, Tensor) else next(iter(y))

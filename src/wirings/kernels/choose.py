@@ -34,8 +34,8 @@ Purpose = Literal["train", "infer"]
 Product = Literal["infer", "train", "first"]
 """A forward pass; forward and backward; the same without a gradient for the input, as a first layer has it."""
 
-FORMAT = 1
-"""Of the file; raise it when the features change."""
+FORMAT = 2
+"""Of the file; raise it when the features change, or the kernels that were timed."""
 
 _LANES = 16
 _FEW = 2  # samples up to which linear layers gather, and dense ones are a product with a vector

@@ -14,6 +14,9 @@ from wirings.kernels.linear import pack, panel_width, panels_backward, panels_fo
 from wirings.sparse.linear import SparseLinear
 from wirings.sparse.product import refuse_second_derivative
 
+LIGHT = 4096
+"""Weights of a full layer up to which it stays in a chain: torch's own product saves less than the borders cost."""
+
 _FEWEST = 3  # samples; below, single layers gather from single samples
 
 
@@ -40,7 +43,7 @@ class SparseSequential(nn.Sequential):
         modules = list(self)
         place = 0
         while place < len(modules):
-            chain, after = _chain(modules, place)
+            chain, after = _chain(modules, place, x)
             if len(chain) > 1 and _fits(x, chain):
                 x = _run(chain, x)
                 place = after
@@ -56,12 +59,14 @@ def has_chain(module: nn.Module) -> bool:
     return any(len(_chain(modules, place)[0]) > 1 for place in range(len(modules)))
 
 
-def _chain(modules: list[nn.Module], place: int) -> tuple[list[Link], int]:
-    """The chain that begins at a place, and the place behind it."""
+def _chain(modules: list[nn.Module], place: int, x: Tensor | None = None) -> tuple[list[Link], int]:
+    """The chain that begins at a place, and the place behind it; with an input, only what may run in panels now."""
     links: list[Link] = []
     while place < len(modules):
         layer = modules[place]
         if type(layer) is not SparseLinear or (links and links[-1].layer.out_features != layer.in_features):
+            break
+        if x is not None and not torch.compiler.is_compiling() and not _is_plain(layer, x, inside=bool(links)):
             break
         relu = place + 1 < len(modules) and type(modules[place + 1]) is nn.ReLU and not _hooked(modules[place + 1])
         links.append(Link(layer, relu))
@@ -70,8 +75,8 @@ def _chain(modules: list[nn.Module], place: int) -> tuple[list[Link], int]:
 
 
 def _fits(x: Tensor, chain: list[Link]) -> bool:
-    """Whether the chain may run in panels now."""
-    plain = (
+    """Whether a chain of plain layers may run in panels now."""
+    return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
@@ -82,7 +87,6 @@ def _fits(x: Tensor, chain: list[Link]) -> bool:
         and x.shape[-1] == chain[0].layer.in_features
         and x.numel() >= _FEWEST * x.shape[-1]
     )
-    return plain and all(_is_plain(layer, x) for layer, _ in chain)
 
 
 def _hooked(module: nn.Module) -> bool:
@@ -91,8 +95,11 @@ def _hooked(module: nn.Module) -> bool:
     return any(hooks)
 
 
-def _is_plain(layer: SparseLinear, x: Tensor) -> bool:
-    return not (_hooked(layer) or layer._is_dense() or layer.used is not None or layer.values.dtype != x.dtype)
+def _is_plain(layer: SparseLinear, x: Tensor, *, inside: bool) -> bool:
+    """Whether a layer may run in panels. One that lost nothing is for torch's own product, unless it stands inside a
+    chain and is so small that leaving the panels would cost more: a classifier, most often."""
+    whole = layer._is_dense() and not (inside and layer.values.numel() <= LIGHT)
+    return not (_hooked(layer) or whole or layer.used is not None or layer.values.dtype != x.dtype)
 
 
 def _run(chain: list[Link], x: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ struct Shifted {
 };
 
 constexpr int64_t FIRST_CACHE = 24 * 1024;  // bytes of input that a block of channels may take under one tile
-constexpr double ENOUGH = 8;                // connections of a row in a block that are worth reading its sums again
+constexpr double ENOUGH = 12;               // connections of a row in a block that are worth reading its sums again
 
 // Into how many channels to cut the input so that what a tile reads of them stays in the first-level cache while all rows
 // pass over it: several times faster to read than the second-level cache. All of them where there is too little to gain.
