@@ -38,6 +38,16 @@ class Broken(Measurement):
         raise ZeroDivisionError("by design")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Elsewhere(Broken):
+    """Can be made on other machines only."""
+
+    kind: ClassVar[str] = "elsewhere"
+
+    def possible(self) -> bool:
+        return False
+
+
 def runs(preset: str, seeds: Sequence[int]) -> list[Run]:
     return [Run(model="mlp", data="gaussian-blobs", steps=4, batch_size=32, seed=seed) for seed in seeds]
 
@@ -106,3 +116,11 @@ def test_a_file_that_was_cut_short_counts_as_not_measured(tmp_path: Path) -> Non
     (tmp_path / "measured" / f"{mine.id}.json").write_text('{"result": ')
     assert kept(mine, tmp_path) is None
     assert measure_all([mine], Lab(root=tmp_path)) == {mine.id: "ZeroDivisionError: by design"}
+
+
+def test_what_this_machine_cannot_measure_is_not_missed_and_is_told_where_another_kept_it(tmp_path: Path) -> None:
+    there = dataclasses.replace(STUDY, measurements=lambda found: [Elsewhere()])
+    assert not execute(there, None, tmp_path, seeds=1, jobs=1).missing
+    (tmp_path / "measured").mkdir(exist_ok=True)
+    (tmp_path / "measured" / f"{Elsewhere().id}.json").write_text('{"result": {"n": 1}}')
+    assert collect(there, None, tmp_path, seeds=1).measured(Elsewhere()) == {"n": 1}

@@ -53,7 +53,7 @@ def execute(
     outcomes = train_all(runs, root, jobs=jobs, then=then, data_root=data_root, listener=listener)
     errors = {outcome.run.id: outcome.error for outcome in outcomes if not outcome.finished}
     found = collect(study, preset, root, seeds=seeds, errors=errors)
-    measurements = study.measurements(found)
+    measurements = [m for m in study.measurements(found) if m.possible()]
     if not measurements:
         return found
     tell = listener or (lambda event: None)
@@ -96,8 +96,10 @@ def collect(
         missing=missing,
         command=command(study, preset, seeds),
     )
-    asked = {m.id: kept(m, root) for m in study.measurements(found)}
-    unmade = {name: (errors or {}).get(name, "it is not measured yet") for name, it in asked.items() if it is None}
+    measurements = study.measurements(found)
+    asked = {m.id: kept(m, root) for m in measurements}
+    missed = [m.id for m in measurements if asked[m.id] is None and m.possible()]
+    unmade = {name: (errors or {}).get(name, "it is not measured yet") for name in missed}
     return replace(
         found, measurements={name: it for name, it in asked.items() if it is not None}, missing=missing | unmade
     )

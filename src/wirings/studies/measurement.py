@@ -75,6 +75,10 @@ class Measurement(ABC):
     def measure(self, lab: Lab) -> Mapping[str, Any]:
         """Compute it, on one thread; plain data."""
 
+    def possible(self) -> bool:
+        """Whether this machine can make it. Where it cannot, it is not missed; what another machine kept is told."""
+        return True
+
     @property
     def settings(self) -> dict[str, Any]:
         """Its fields as plain data."""

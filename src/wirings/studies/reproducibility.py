@@ -8,22 +8,18 @@ storage, in other precisions, with other instruction sets; and followed step by 
 from __future__ import annotations
 
 import dataclasses
-import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from wirings.analysis.claims import Claim, Verdict, judge, judge_all
 from wirings.core.schedules import Every
-from wirings.kernels import native
 from wirings.makers.random import ErdosRenyi
 from wirings.methods import RigL, Static
 from wirings.methods.method import Method
 from wirings.studies.figures import Figure
 from wirings.studies.measurement import Measurement
-from wirings.studies.measures.reproducibility import CHANGES, OTHER_PYTHON, Again, Divergence, Replay
+from wirings.studies.measures.reproducibility import Again, Divergence, Replay
 from wirings.studies.study import Findings, Preset, Study, Work
 from wirings.studies.tables import Table
 from wirings.studies.views import repeated as views
@@ -168,18 +164,8 @@ def pairs(found: Findings) -> list[Pair]:
         Pair(method=name, change=change, seed=record.seed, measurement=Divergence(run=record.id, change=change))
         for name in METHODS
         for change in (BOTH if name == "dense" else SPARSE)
-        if _at_hand(change)
         for record in _all(found, name)[:count]
     ]
-
-
-def _at_hand(change: str) -> bool:
-    """Whether this machine has what a change needs."""
-    if change == "cuda":
-        return torch.cuda.is_available()
-    if change == "torch":
-        return bool(os.environ.get(OTHER_PYTHON))
-    return not CHANGES[change].kernels or CHANGES[change].kernels in native.installed()
 
 
 def _all(found: Findings, method: str) -> list[Record]:

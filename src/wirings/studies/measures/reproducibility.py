@@ -147,6 +147,15 @@ class Divergence(Measurement):
     run: str
     change: str
 
+    def possible(self) -> bool:
+        """Whether this machine has what the change needs: a GPU, another torch, an instruction set."""
+        if self.change == "cuda":
+            return torch.cuda.is_available()
+        change = CHANGES[self.change]
+        if change.python:
+            return bool(os.environ.get(OTHER_PYTHON))
+        return not change.kernels or change.kernels in native.installed()
+
     def measure(self, lab: Lab) -> dict[str, Any]:
         """Relative distance by step, and what the two have in common at the end."""
         record = lab.record(self.run)
