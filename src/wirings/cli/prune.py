@@ -194,11 +194,11 @@ def _print(wiring: Wiring, found: dict[str, Any]) -> None:
         column.justify = "right"
     for name, topology in wiring.items():
         shape = "x".join(map(str, topology.shape))
-        table.add_row(name, shape, f"{topology.nnz:,}", f"{topology.density:.4%}")
+        table.add_row(name, shape, f"{topology.nnz:,}", f"{100 * topology.density:.3g} %")
     console.print(table)
     console.print(
         f"{wiring.nnz:,} of {wiring.numel:,} connections ({100 * (1 - wiring.density):.5g} % sparse); "
-        f"effective density {found['effective_density']:.4%}; {found['seconds']:.1f} s"
+        f"effective density {100 * found['effective_density']:.3g} %; {found['seconds']:.1f} s"
     )
     for sentence in found["warnings"]:
         console.print(f"[yellow]{sentence}[/]")

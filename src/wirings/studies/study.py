@@ -101,7 +101,7 @@ class Findings:
     def measured(self, measurement: Measurement) -> Mapping[str, Any] | None:
         """The result of a measurement, or None where it is not made yet."""
         found = self.measurements.get(measurement.id)
-        return None if found is None else found["result"]  # type: ignore[no-any-return]
+        return None if found is None else found["result"]
 
     def cell(self, method: str, density: float | None = None) -> Cell | None:
         """The cell of a method (at this density), or None where no run of it is finished."""

@@ -265,7 +265,7 @@ def flowing(found: Findings) -> list[tuple[str, FlowCritical]]:
 def one_shot(found: Findings) -> list[tuple[str, str, OneShot]]:
     """(network, scorer, measurement), seed by seed."""
     scale = SCALES[found.preset]
-    asked = []
+    asked: list[tuple[str, str, OneShot]] = []
     for place, (name, net) in enumerate(scale.nets.items()):
         for scorer in SCORERS:
             many = _seeds_of(scorer, scale.seeds, first=place == 0)
