@@ -75,7 +75,7 @@ def run_(
     budget
         How connections are shared out over layers: erk, uniform, er, smart-ratio.
     wiring
-        A wiring file to train (method static).
+        A wiring to train (method static): a file, or a name of the gallery such as lenet300-mnist-rigl-95-s0.
     except_
         Weights that stay dense: "conv1,fc".
     epochs
@@ -193,13 +193,20 @@ def _methods(
     if wiring is not None:
         if method not in (None, "static") or density is not None or sparsity is not None:
             raise SettingsError("`--wiring` is trained as it is: leave --method, --density and --sparsity out.")
-        return {"method": [("static", {"kind": "static", "begin": {"path": str(wiring)}})]}
+        return {"method": [("static", {"kind": "static", "begin": {"path": str(_wiring_file(wiring))}})]}
     if method is not None:
         shares = flags.densities(density, sparsity)
         return {"method": flags.method_tables(flags.listed(method, str, flag="--method"), shares, budget)}
     if density is not None or sparsity is not None:
         raise SettingsError("`--density` and `--sparsity` need a method: add --method rigl, say.")
     return {}
+
+
+def _wiring_file(named: Path) -> Path:
+    """The file itself, or that of the gallery's wiring of this name."""
+    from wirings.gallery import load_wiring, wiring_names
+
+    return load_wiring(named).path or named if not named.exists() and str(named) in wiring_names() else named
 
 
 def _point(one: dict[str, Any], freeze_at: int | float | None) -> tuple[dict[str, Any], float | None]:
