@@ -299,12 +299,6 @@ API int wirings_conv_input_onto(int64_t real, int64_t narrow, int64_t narrow_row
     });
 }
 
-API int wirings_conv_input(int64_t real, int64_t narrow, int64_t narrow_row, int64_t wide, const int64_t* geometry, const int64_t* pointer,
-                           const void* row, const void* place, const void* column, const void* value, const void* grad, void* gx,
-                           int64_t threads) {
-    return wirings_conv_input_onto(real, narrow, narrow_row, wide, geometry, pointer, row, place, column, value, grad, nullptr, gx, threads);
-}
-
 // The weight gradient at the connections.
 API int wirings_conv_weight(int64_t real, int64_t narrow, const int64_t* geometry, const int64_t* pointer, const void* column,
                             const void* x, const void* grad, void* gradient, int64_t threads) {

@@ -155,10 +155,3 @@ API int wirings_norm_gradients(int64_t real, const void* x, const void* grad, co
         });
     });
 }
-
-API int wirings_norm_backward(int64_t real, const void* x, const void* grad, const void* output, const void* weight, const void* mean,
-                              const void* variance, int64_t constant, double epsilon, void* gx, void* gresidual, void* gw, void* gb,
-                              int64_t batch, int64_t channels, int64_t height, int64_t width, int64_t halo, int64_t threads) {
-    return wirings_norm_gradients(real, x, grad, output, weight, nullptr, mean, variance, 0, constant, epsilon, gx, gresidual, gw, gb,
-                                  batch, channels, height, width, halo, threads);
-}
