@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from typing import Literal
+
 import pytest
 
 from wirings.report.draw import plate
-from wirings.report.style import COLOURS, INK, METHODS, PAPER, contrast, look_of, themed, variables
+from wirings.report.style import COLOURS, INK, METHODS, PAPER, contrast, dash_of, look_of, themed, variables
+from wirings.studies import words
 from wirings.studies.figures import Axis, Panel, Series
+
+Scale = Literal["log", "sparsity"]
 
 
 @pytest.mark.parametrize("theme", [0, 1])
@@ -61,3 +68,54 @@ def test_a_phone_gets_a_narrower_drawing_of_the_wide_panels_alone() -> None:
     wide, half = Panel(), Panel(size="half")
     assert plate(wide, "p", narrow=True).width < plate(wide, "p").width
     assert plate(half, "p", narrow=True).width == plate(half, "p").width
+
+
+def test_a_variant_has_its_parents_colour_and_another_marker_and_dash() -> None:
+    assert words.method("rigl-structure") == "RigL, re-initialised"
+    assert words.method("dnw-frozen-3-masked") == "DNW, frozen after epoch 3, masked"
+    assert words.method("set-point") == "set-point"
+    for parent in ("rigl", "gradual", "dnw-frozen", "gem-miner"):
+        looks = {f"{parent}-{what}": look_of(f"{parent}-{what}") for what in ("structure", "shuffled", "inverted")}
+        assert {colour for colour, _ in looks.values()} == {look_of(parent)[0]}
+        assert len({look_of(parent), *looks.values()}) == 4
+        assert dash_of(parent) == "-"
+        assert len({dash_of(name) for name in looks}) == 3
+
+
+def test_methods_of_one_figure_have_colours_of_their_own() -> None:
+    assert len({look_of(name)[0] for name in ("gem-miner", "snip", "synflow", "edge-popup", "lottery", "static")}) == 6
+
+
+@pytest.mark.parametrize(("low", "high"), [(2.1, 2.4), (0.011, 0.019), (3.0, 3.0), (0.5, 80.0)])
+@pytest.mark.parametrize("scale", ["log", "sparsity"])
+def test_a_logarithmic_axis_without_round_numbers_has_ticks(low: float, high: float, scale: Scale) -> None:
+    if scale == "sparsity":
+        low, high = low / 100, high / 100
+    line = Series(label="a", x=(low, high), y=(low, high))
+    drawn = plate(Panel(x=Axis(scale=scale), y=Axis(scale="log"), series=(line,)), "p")
+    assert len(re.findall(r"<text|<use", drawn.svg)) > 3
+
+
+def test_lines_show_their_intervals() -> None:
+    line = Series(label="a", method="rigl", x=(1.0, 2.0), y=(3.0, 4.0))
+    bars = dataclasses.replace(line, low=(2.5, 3.5), high=(3.5, 4.5))
+    with_, without = (plate(Panel(series=(series,), labels="none"), "p").svg for series in (bars, line))
+    assert with_.count("stroke-opacity: 0.6") > without.count("stroke-opacity: 0.6")
+
+
+def test_an_interval_that_is_wide_leaves_the_panel_and_does_not_flatten_the_lines() -> None:
+    line = Series(label="a", x=(1.0, 2.0), y=(3.0, 4.0), low=(-90.0, 3.5), high=(100.0, 4.5))
+    drawn = plate(Panel(series=(line,), labels="none"), "p")
+    assert drawn.points[0].y - drawn.points[1].y > 0.2 * drawn.height
+
+
+def test_a_legend_never_covers_data() -> None:
+    lines = tuple(
+        Series(
+            label=f"a rather long name {i}", method=m, x=tuple(range(9)), y=tuple((i * 7 + j * 5) % 9 for j in range(9))
+        )
+        for i, m in enumerate(("rigl", "set", "dnw", "static", "dense", "lottery"))
+    )
+    crowded = plate(Panel(series=lines, size="half", labels="legend"), "p")
+    alone = plate(Panel(series=lines[:1], size="half", labels="none"), "p")
+    assert crowded.height > alone.height

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from wirings.report.style import COLOURS, INK, PAPER, hue, look_of, themed
+from wirings.report.style import COLOURS, INK, PAPER, dash_of, hue, look_of, themed
 from wirings.studies import words
 from wirings.studies.figures import Axis, Figure, Panel, Picture, Series
 
@@ -94,7 +94,8 @@ def plate(panel: Panel, name: str, *, narrow: bool = False) -> Plate:
     with _drawing(width, height) as drawing:
         axes = drawing.subplots()
         _paint(axes, panel)
-        _settle(drawing, [(axes, panel)])
+        _settle(drawing, [(axes, panel)], grow=True)
+        height = drawing.get_figheight() * 72
         points = tuple(_points(axes, panel, height))
         svg = _svg(drawing)
     return Plate(svg=_inline(svg, name), width=width, height=height, points=points)
@@ -119,11 +120,18 @@ def whole(figure: Figure) -> dict[str, bytes]:
         return {"svg": _svg(drawing, opaque=True).encode(), "png": out.getvalue()}
 
 
-def _settle(drawing: Drawing, parts: Sequence[tuple[Axes, Panel]]) -> None:
-    """Lay the drawing out, name the lines where they end, lay out again for the names, and leave it so."""
+def _settle(drawing: Drawing, parts: Sequence[tuple[Axes, Panel]], *, grow: bool = False) -> None:
+    """Lay the drawing out, name the lines where they end, lay out again for the names, and leave it so.
+
+    A legend that would cover data goes below its panel, which may ``grow`` for it.
+    """
     drawing.draw_without_rendering()
     for axes, panel in parts:
         _name_ends(axes, panel)
+        if _covered(axes):
+            rows = _legend_below(axes)
+            if grow:
+                drawing.set_figheight(drawing.get_figheight() + (rows * 15.5 + 4) / 72)
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")
 
@@ -150,8 +158,53 @@ def _paint(axes: Axes, panel: Panel) -> None:
         _draw(axes, series, panel)
     _axis(axes, "x", panel.x, panel)
     _axis(axes, "y", panel.y, panel)
+    _reach(axes, panel)
     if panel.labels == "legend" and any(s.label for s in panel.series):
-        axes.legend(loc="best", handlelength=1.2, borderaxespad=0.2, labelspacing=0.3)
+        axes.legend(loc="best", **_LEGEND)
+
+
+_LEGEND: Any = {"handlelength": 1.6, "borderaxespad": 0.2, "labelspacing": 0.3, "columnspacing": 1.4}
+
+
+def _reach(axes: Axes, panel: Panel) -> None:
+    """Intervals of lines may stretch a panel to three times the height of its values; wider ones leave it."""
+    lines = [s for s in panel.series if s.style == "line" and s.low and s.y]
+    if not lines or panel.y.scale != "linear" or panel.y.low is not None or panel.y.high is not None:
+        return
+    values = [y for s in panel.series if s.style in ("line", "points", "level") and not s.across for y in s.y]
+    least, most = min(values), max(values)
+    span = most - least
+    low = max(min(min(s.low) for s in lines), least - span)
+    high = min(max(max(s.high) for s in lines), most + span)
+    if span > 0:
+        low, high = min(low, least), max(high, most)
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+
+
+def _covered(axes: Axes) -> bool:
+    """Whether the legend lies on a line or a point."""
+    legend = axes.get_legend()
+    if legend is None:
+        return False
+    box = legend.get_window_extent()
+    lines = [line.get_path().transformed(line.get_transform()) for line in axes.lines]
+    points = [c.get_offset_transform().transform(c.get_offsets()) for c in axes.collections if len(c.get_offsets())]
+    return any(path.intersects_bbox(box, filled=False) for path in lines) or any(
+        bool(((box.x0 <= at[:, 0]) & (at[:, 0] <= box.x1) & (box.y0 <= at[:, 1]) & (at[:, 1] <= box.y1)).any())
+        for at in points
+    )
+
+
+def _legend_below(axes: Axes) -> int:
+    """Put the legend below the panel's axis, in as many columns as fit; how many rows it has."""
+    legend = axes.get_legend()
+    assert legend is not None
+    box, frame = legend.get_window_extent(), axes.get_window_extent()
+    count = len(legend.get_texts())
+    columns = max(1, min(count, int(frame.width // (box.width + 8))))
+    under = -(44 if axes.get_xlabel() else 24) / frame.height
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.01, under), ncols=columns, **_LEGEND)
+    return math.ceil(count / columns)
 
 
 def _draw(axes: Axes, series: Series, panel: Panel) -> None:
@@ -167,9 +220,13 @@ def _draw(axes: Axes, series: Series, panel: Panel) -> None:
     elif series.style == "trace":
         axes.plot(series.x, series.y, color=colour, linewidth=0.9, alpha=0.45, solid_joinstyle="round")
     elif series.style == "line":
+        if series.low:
+            _bars(axes, series, colour)
+        size = 8.0 if marker in "PX" else 6.4
         axes.plot(
-            series.x, series.y, color=colour, linewidth=1.9, marker=marker, markersize=6.4,
-            markeredgecolor=PAPER[0], markeredgewidth=0.8, label=series.label, solid_capstyle="round", clip_on=False,
+            series.x, series.y, color=colour, linewidth=1.9, linestyle=dash_of(series.method), marker=marker,
+            markersize=size, markeredgecolor=PAPER[0], markeredgewidth=0.8, label=series.label,
+            solid_capstyle="round", clip_on=False,
         )  # fmt: skip
     else:
         if series.low:
@@ -182,10 +239,14 @@ def _draw(axes: Axes, series: Series, panel: Panel) -> None:
 
 
 def _bars(axes: Axes, series: Series, colour: str) -> None:
+    """Intervals: thinner behind lines, where those of several methods stand at the same place."""
+    look: Any = {"color": colour, "linewidth": 2.4, "alpha": 0.75}
+    if series.style == "line":
+        look = {"color": colour, "linewidth": 1.5, "alpha": 0.6, "zorder": 1.8}
     if series.across:
-        axes.hlines(series.y, series.low, series.high, color=colour, linewidth=2.4, alpha=0.75)
+        axes.hlines(series.y, series.low, series.high, **look)
     else:
-        axes.vlines(series.x, series.low, series.high, color=colour, linewidth=2.4, alpha=0.75)
+        axes.vlines(series.x, series.low, series.high, **look)
 
 
 def _picture(axes: Axes, picture: Picture) -> None:
@@ -228,7 +289,7 @@ def _axis(axes: Axes, which: Literal["x", "y"], axis: Axis, panel: Panel) -> Non
         line.set_minor_locator(NullLocator())
         line.set_minor_formatter(NullFormatter())
         low, high = limits()
-        ticks = axis.ticks or tuple(_round_ticks(low, high))
+        ticks = axis.ticks or _log_ticks(low, high)
         line.set_major_locator(FixedLocator(_apart(ticks)))
         tell = words.sparsity if axis.scale == "sparsity" else lambda value: f"{value:g}"
         line.set_major_formatter(FuncFormatter(lambda value, _: tell(value)))
@@ -243,6 +304,18 @@ def _axis(axes: Axes, which: Literal["x", "y"], axis: Axis, panel: Panel) -> Non
         limits(low if axis.low is None else axis.low, high if axis.high is None else axis.high)
 
 
+def _log_ticks(low: float, high: float) -> Sequence[float]:
+    """Round numbers for a logarithmic axis; on one too short for two of them, what a linear one would have."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = min(low, high), max(low, high)
+    found = tuple(_round_ticks(low, high))
+    if len(found) > 1:
+        return found
+    finer = (round(float(tick), 12) for tick in MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high))
+    return tuple(tick for tick in finer if low <= tick <= high) or found or (low,)
+
+
 def _round_ticks(low: float, high: float) -> Iterator[float]:
     for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
         for digit in (1, 2, 5):
@@ -252,6 +325,8 @@ def _round_ticks(low: float, high: float) -> Iterator[float]:
 
 def _apart(ticks: Sequence[float]) -> list[float]:
     """Ticks of a logarithmic axis that do not touch: the outer ones and the even ones first."""
+    if not ticks:
+        return []
     kept: list[float] = []
     ordered = [ticks[-1], ticks[0], *ticks[1:-1]] if len(ticks) > 1 else list(ticks)
     span = abs(math.log(max(ticks) / min(ticks))) or 1.0
@@ -269,8 +344,9 @@ def _name_ends(axes: Axes, panel: Panel) -> None:
     if panel.labels != "direct" or panel.picture is not None:
         return
     named = [s for s in panel.series if s.label and s.style in ("line", "points", "level") and not s.quiet]
-    beside = [s for s in named if s.style == "line" or (s.style == "level" and not s.across)]
-    _name_points(axes, [s for s in named if s.style == "points"])
+    early = [s for s in named if s.style == "line" and _end(axes, s)[0] < 0.9]
+    beside = [s for s in named if s not in early and (s.style == "line" or (s.style == "level" and not s.across))]
+    _name_points(axes, [s for s in named if s.style == "points"] + early)
     if not beside:
         return
     box = axes.get_window_extent()
@@ -282,9 +358,11 @@ def _name_ends(axes: Axes, panel: Panel) -> None:
         at.append((height, x, y, series))
     at.sort(key=lambda item: item[0])
     places = _spread_out([item[0] for item in at], 13.5 / box.height)
-    for place, (height, x, y, series) in zip(places, at, strict=True):
+    apart = [abs(place - item[0]) * box.height > 3 for place, item in zip(places, at, strict=True)]
+    for i, (place, (height, x, y, series)) in enumerate(zip(places, at, strict=True)):
         colour = hue(look_of(series.method)[0])
-        moved = abs(place - height) * box.height > 3
+        touching = [j for j in (i - 1, i + 1) if 0 <= j < len(at) and abs(places[j] - place) * box.height < 15]
+        moved = apart[i] or any(apart[j] for j in touching)
         end = (1.0, height) if x is None else axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
         start = (max(float(end[0]), 1.0) + 0.012, place)
         axes.annotate(
@@ -301,6 +379,12 @@ def _name_ends(axes: Axes, panel: Panel) -> None:
         )
 
 
+def _end(axes: Axes, series: Series) -> tuple[float, float]:
+    """The last point of a line, in shares of the axes."""
+    x, y = axes.transAxes.inverted().transform(axes.transData.transform((series.x[-1], series.y[-1])))
+    return float(x), float(y)
+
+
 _PLACES = (
     (8, 0, "left"),
     (-8, 0, "right"),
@@ -315,10 +399,11 @@ _PLACES = (
 
 
 def _name_points(axes: Axes, named: Sequence[Series]) -> None:
-    """Each point's name at the first place beside it that is free; right of it for want of one."""
+    """Each point's name at the first place beside it that is free; right of it for want of one; a line's at its end."""
     frame = axes.get_window_extent()
-    marks = [axes.transData.transform((s.x[0], s.y[0])) for s in named]
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
+    marks = [axes.transData.transform((s.x[-1], s.y[-1])) for s in named]
+    points = [axes.transData.transform(at) for s in named for at in zip(s.x, s.y, strict=True)]
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     for series, (x, y) in zip(named, marks, strict=True):
         wide, high = 6.3 * len(series.label), 12.0
         boxes = [_box(x + dx, y + dy, wide, high, side) for dx, dy, side in _PLACES]
@@ -332,7 +417,7 @@ def _name_points(axes: Axes, named: Sequence[Series]) -> None:
         dx, dy, side = _PLACES[chosen]
         axes.annotate(
             series.label,
-            xy=(series.x[0], series.y[0]),
+            xy=(series.x[-1], series.y[-1]),
             xytext=(dx, dy),
             textcoords="offset points",
             color=hue(look_of(series.method)[0]),

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import hashlib
 
+from wirings.studies import words
+
+Dash = str | tuple[int, tuple[float, ...]]
+"""A line's pattern as matplotlib takes it."""
+
 PAPER = ("#ffffff", "#14171c")
 """Behind everything, light and dark."""
 
@@ -47,7 +52,7 @@ METHODS = {
     "snfs": ("navy", "s"),
     "top-kast": ("magenta", "o"),
     "edge-popup": ("brown", "^"),
-    "gem-miner": ("olive", "D"),
+    "gem-miner": ("teal", "D"),
     "granet": ("navy", "o"),
     "mest": ("brown", "s"),
     "srigl": ("navy", "^"),
@@ -57,25 +62,64 @@ METHODS = {
     "magnitude": ("violet", "X"),
     "radix": ("blue", "X"),
     "expander": ("teal", "X"),
+    "bernoulli": ("grey", "s"),
+    "bi-regular": ("green", "P"),
+    "x-net": ("orange", "X"),
+    "smart-ratio": ("navy", "D"),
+    "obd": ("violet", "^"),
+    "one-time": ("violet", "s"),
 }
 """Method -> (colour, marker): never one alone."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
+DASHES: tuple[Dash, ...] = ((0, (4.5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.4, 1.2, 1.4)), (0, (2.6, 1.2)))
+"""Of lines that belong to a variant of a method."""
+
+VARIANTS = {"re-initialised": 0, "shuffled": 1, "inverted": 2, "degrees kept": 3}
+"""What was done to a method -> which dash and marker; the rest by its name."""
+
+
 def look_of(method: str) -> tuple[str, str]:
-    """(colour, marker) of a method; one that nobody has named gets both from its name, the same everywhere.
+    """(colour, marker) of a method; a variant has its parent's colour and another marker.
+
+    One that nobody has named gets both from its name, the same everywhere.
 
     Example:
-        >>> look_of("rigl")
-        ('blue', 'o')
+        >>> look_of("rigl"), look_of("rigl-structure")
+        (('blue', 'o'), ('blue', 's'))
     """
     if not method:
         return "soft", "o"
     if method in METHODS:
         return METHODS[method]
-    number = int(hashlib.sha256(method.encode()).hexdigest()[:8], 16)
+    parent, done = words.lineage(method)
+    if done and parent in METHODS:
+        colour, own = METHODS[parent]
+        others = [marker for marker in MARKERS if marker != own]
+        return colour, others[_variant(done) % len(others)]
+    number = _number(method)
     return sorted(COLOURS)[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
+
+
+def dash_of(method: str) -> Dash:
+    """How a method's line is drawn: through, or dashed where it is a variant of another.
+
+    Example:
+        >>> dash_of("rigl"), dash_of("rigl-shuffled")
+        ('-', (0, (1.2, 1.4)))
+    """
+    _, done = words.lineage(method)
+    return DASHES[_variant(done) % len(DASHES)] if done and method not in METHODS else "-"
+
+
+def _variant(done: tuple[str, ...]) -> int:
+    return VARIANTS.get(done[-1], _number(done[-1]))
+
+
+def _number(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
 
 
 def hue(name: str) -> str:
