@@ -7,7 +7,7 @@
     <study>-<preset>/runs.csv    a row a finished run
     <study>-<preset>/cells.csv   a row a setting, over its seeds
     <study>-<preset>/measured.json  what was measured beside the runs
-    <study>-<preset>/tables/     each table as Markdown and CSV
+    <study>-<preset>/tables/     each table as Markdown and CSV; claims.md tells the verdicts of this study alone
     <study>-<preset>/figures/    each figure as SVG, PNG and the CSV of what is drawn
 """
 
@@ -20,14 +20,14 @@ import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from wirings.analysis.claims import COLUMNS, Verdict
+from wirings.analysis.claims import COLUMNS, Claim, Verdict
 from wirings.core.files import write_bytes, write_text
 from wirings.report.draw import whole
 from wirings.report.page import POINT_HEADS, RUN_HEADS, Said, page, run_values
-from wirings.report.tables import dicts_csv, markdown, rows_csv, table_csv
+from wirings.report.tables import DASH, dicts_csv, markdown, rows_csv, table_csv
 from wirings.studies.cells import Cell
 from wirings.studies.study import Findings
-from wirings.studies.tables import Spread
+from wirings.studies.tables import Column, Row, Spread, Table
 from wirings.training.records import Record
 
 
@@ -46,7 +46,7 @@ def write(found: Findings, out: str | Path = "results", *, said: Said | None = N
     said = Said.of(found) if said is None else said
     folder = Path(out) / (f"{found.study.name}-{found.preset}" if found.preset else found.study.name)
     files = []
-    for table in said.tables:
+    for table in (*said.tables, *([claims_table(said.verdicts)] if said.verdicts else ())):
         write_text(folder / "tables" / f"{table.name}.md", markdown(table))
         write_text(folder / "tables" / f"{table.name}.csv", table_csv(table))
     for figure in said.figures:
@@ -81,9 +81,58 @@ def merge_claims(path: Path, verdicts: Iterable[Verdict]) -> None:
     write_text(path, dicts_csv(COLUMNS, [rows[key] for key in sorted(rows, key=_place)]))
 
 
+def claims_table(verdicts: Iterable[Verdict]) -> Table:
+    """The verdicts of one study as people read them: what was claimed, how it was measured, what came out.
+
+    Numbers are told at three digits; ``claims.csv`` has all of them.
+    """
+    titles = ("Claim", "What is claimed, and what was measured", "On", "Verdict", "Effect", "95 % interval", "n",
+              "Detectable", "Published")  # fmt: skip
+    return Table(
+        name="claims",
+        title="What is claimed, and what our runs say",
+        columns=tuple(Column(title=title) for title in titles),
+        rows=tuple(Row(values=_verdict(verdict), runs=verdict.run_ids) for verdict in verdicts),
+        caption="Effect and interval are those of the statistic in italics, whose threshold follows it; of an exact "
+        "claim the worst value, and the smallest and largest. Detectable: the smallest effect beyond the threshold "
+        "that this n and spread show four times in five. Underpowered: the interval does not decide, or not after "
+        "Holm's correction for all claims of the study.",
+    )
+
+
 CELL_HEADS = ("model", "data", "method", "density", "n", "test_accuracy", "low", "high", "sd", "seconds", "joules",
               "energy_source", "wirings")  # fmt: skip
 """The columns of ``cells.csv``; accuracies in percent of the test images, with the mean's 95 % interval."""
+
+
+def _verdict(verdict: Verdict) -> tuple[str | int, ...]:
+    claim, decided = verdict.claim, verdict.word in ("reproduced", "holds at reduced scale")
+    return (
+        claim.id,
+        f"{claim.sentence} *{claim.statistic.replace('*', '·')}; {_threshold(claim)}*",
+        ", ".join(name for name in (verdict.net, verdict.data) if name and name != "none") or DASH,
+        verdict.word if decided else f"{verdict.word}: {verdict.reason}",
+        _number(verdict.effect),
+        DASH if verdict.low is None else f"{_number(verdict.low)} to {_number(verdict.high)}",
+        verdict.n,
+        _number(verdict.detectable),
+        _number(claim.published),
+    )
+
+
+def _threshold(claim: Claim) -> str:
+    if claim.direction != "within":
+        return f"{claim.direction} {_number(claim.threshold)}"
+    if claim.threshold == 0:
+        return f"equal to {_number(claim.target)}"
+    return f"within {_number(claim.threshold)} of {_number(claim.target)}"
+
+
+def _number(value: float | None) -> str:
+    """A number at three digits, thousands and more in full."""
+    if value is None:
+        return DASH
+    return format(value, ",.0f" if abs(value) >= 1000 else ".3g").replace("-", "−")
 
 
 def _cell(cell: Cell) -> dict[str, object]:
