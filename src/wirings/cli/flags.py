@@ -6,6 +6,7 @@ import itertools
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -141,7 +142,8 @@ def method_tables(
 ) -> list[tuple[str, dict[str, Any] | None]]:
     """(label, the method's settings) for each method at each density; a dense network once, without a method.
 
-    A maker's name (``"synflow"``, ``"radix-net"``) is static training on the wiring that it writes.
+    A maker's name (``"synflow"``, ``"radix-net"``) is static training on the wiring that it writes. A method that finds
+    its own density (a learned supermask) is there once, whatever the densities.
     """
     from wirings import makers
     from wirings.core.budgets import ERK
@@ -159,6 +161,9 @@ def method_tables(
             raise SettingsError(f"`--method` must be a known method. Got {name!r}. {nearest(name, known)}")
         if name == "dense":
             tables.append((name, None))
+            continue
+        if name in members and not {"begin", "density"} & {f.name for f in fields(members[name])}:
+            tables.append((name, {"kind": name}))  # it finds its own density
             continue
         if not shares:
             raise SettingsError(f"`--method {name}` needs a density: give --sparsity 0.95 or --density 0.05.")
