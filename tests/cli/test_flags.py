@@ -87,10 +87,6 @@ def test_methods_are_made_at_each_density_and_a_dense_network_once() -> None:
 
 
 def test_a_method_that_finds_its_own_density_is_asked_for_once_whatever_the_densities() -> None:
-    supermask = ("supermask", {"kind": "supermask"})
-    assert method_tables(["supermask"], [], "erk") == [supermask]
-    assert [label for label, _ in method_tables(["supermask", "set"], [0.1, 0.05], "erk")] == [
-        "supermask",
-        "set",
-        "set",
-    ]
+    assert flags.method_tables(["supermask"], [], "erk") == [("supermask", {"kind": "supermask"})]
+    both = flags.method_tables(["supermask", "set"], [0.1, 0.05], "erk")
+    assert [label for label, _ in both] == ["supermask", "set", "set"]
