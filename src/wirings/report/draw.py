@@ -18,7 +18,9 @@ from wirings.studies.figures import Axis, Figure, Panel, Picture, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.transforms import Transform
 
 SIZES = {"wide": (680.0, 390.0), "half": (380.0, 280.0), "small": (300.0, 215.0), "tile": (140.0, 140.0)}
 """Width and height of panels, in points, which are CSS pixels on the page."""
@@ -154,8 +156,9 @@ def _paint(axes: Axes, panel: Panel) -> None:
     if panel.picture is not None:
         _picture(axes, panel.picture)
         return
+    barred = [s for s in panel.series if s.style == "line" and s.low]
     for series in panel.series:
-        _draw(axes, series, panel)
+        _draw(axes, series, barred.index(series) - (len(barred) - 1) / 2 if series in barred else 0.0)
     _axis(axes, "x", panel.x, panel)
     _axis(axes, "y", panel.y, panel)
     _reach(axes, panel)
@@ -207,7 +210,11 @@ def _legend_below(axes: Axes) -> int:
     return math.ceil(count / columns)
 
 
-def _draw(axes: Axes, series: Series, panel: Panel) -> None:
+STEP = 2.6
+"""Points by which lines with intervals stand beside each other, so that their bars do not cover each other."""
+
+
+def _draw(axes: Axes, series: Series, aside: float) -> None:
     name, marker = look_of(series.method)
     colour = hue(name)
     if series.style == "level":
@@ -220,14 +227,16 @@ def _draw(axes: Axes, series: Series, panel: Panel) -> None:
     elif series.style == "trace":
         axes.plot(series.x, series.y, color=colour, linewidth=0.9, alpha=0.45, solid_joinstyle="round")
     elif series.style == "line":
-        if series.low:
-            _bars(axes, series, colour)
         size = 8.0 if marker in "PX" else 6.4
-        axes.plot(
+        drawn: list[Any] = axes.plot(
             series.x, series.y, color=colour, linewidth=1.9, linestyle=dash_of(series.method), marker=marker,
             markersize=size, markeredgecolor=PAPER[0], markeredgewidth=0.8, label=series.label,
             solid_capstyle="round", clip_on=False,
         )  # fmt: skip
+        if series.low:
+            drawn.append(_bars(axes, series, colour))
+        for artist in drawn if aside else ():  # after it is there: the axes' limits are those of the data
+            artist.set_transform(_beside(axes, aside))
     else:
         if series.low:
             _bars(axes, series, colour)
@@ -238,15 +247,22 @@ def _draw(axes: Axes, series: Series, panel: Panel) -> None:
         )  # fmt: skip
 
 
-def _bars(axes: Axes, series: Series, colour: str) -> None:
+def _beside(axes: Axes, steps: float) -> Transform:
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axes.get_figure()
+    assert figure is not None
+    return axes.transData + ScaledTranslation(steps * STEP / 72, 0, figure.dpi_scale_trans)
+
+
+def _bars(axes: Axes, series: Series, colour: str) -> LineCollection:
     """Intervals: thinner behind lines, where those of several methods stand at the same place."""
     look: Any = {"color": colour, "linewidth": 2.4, "alpha": 0.75}
     if series.style == "line":
         look = {"color": colour, "linewidth": 1.5, "alpha": 0.6, "zorder": 1.8}
     if series.across:
-        axes.hlines(series.y, series.low, series.high, **look)
-    else:
-        axes.vlines(series.x, series.low, series.high, **look)
+        return axes.hlines(series.y, series.low, series.high, **look)
+    return axes.vlines(series.x, series.low, series.high, **look)
 
 
 def _picture(axes: Axes, picture: Picture) -> None:

@@ -6,7 +6,7 @@ import base64
 import functools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,13 @@ POINT_HEADS = ("panel", "series", "x", "y", "low", "high", "value", "runs")
 
 LONGEST = 120
 """Rows of a figure's data that are shown as a table on the page; longer ones are in its CSV alone."""
+
+
+LONG = 34
+"""Letters of a cell that is set in several lines."""
+
+FEW = 5
+"""Runs of a row that are named in its cell; more are folded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +78,10 @@ def page(found: Findings, said: Said, folder: Path, files: Sequence[str] = ()) -
         source=found.study.source,
         answers=said.answers,
         missing=found.missing,
-        verdicts=[_verdict(v) for v in said.verdicts],
+        verdicts=[_verdict(v, i) for i, v in enumerate(said.verdicts)],
         claims_csv=dicts_csv(COLUMNS, (v.to_row() for v in said.verdicts)),
         scale=found.scale,
+        measured=bool(found.measurements),
         tables=[_table(table) for table in said.tables],
         figures=[_figure(figure, files) for figure in said.figures],
         command=found.command,
@@ -94,6 +102,7 @@ def run_page(record: Record, title: str, tables: Sequence[Table], figures: Seque
         verdicts=[],
         claims_csv="",
         scale="",
+        measured=False,
         tables=[_table(table) for table in tables],
         figures=[_figure(figure, ()) for figure in figures],
         command=f"wirings run --preset {record.path.name}/config.toml",
@@ -127,7 +136,9 @@ def _templates() -> Environment:
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
     )
-    made.filters["tight"] = tight
+    made.filters["rich"] = rich
+    made.filters["runs_of"] = _told_run
+    made.filters["folded"] = _folded
     made.filters["minus"] = lambda number: number.replace("-", "−")
     return made
 
@@ -135,6 +146,30 @@ def _templates() -> Environment:
 def tight(text: str) -> str:
     """A text whose numbers stay with their units: ``98 %`` and ``n = 3`` are not torn apart at a line's end."""
     return text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
+
+
+def rich(text: str) -> Any:  # Any: jinja2's own string
+    """A text of a study as HTML: escaped, tight, with powers of ten, minus signs and `code` set as they should be.
+
+    Example:
+        >>> rich("-0.3 at 10^2.5 in `paper`")
+        Markup('−0.3 at 10<sup>2.5</sup> in <code>paper</code>')
+    """
+    from markupsafe import escape
+
+    told = re.sub(r"10\^([-−]?\d+(?:\.\d+)?)", r"10<sup>\1</sup>", str(escape(tight(text))))
+    told = re.sub(r"`([^`<>]+)`", r"<code>\1</code>", told)
+    return _raw(re.sub(r"(?<![\w.)-])-(?=\d)", "−", told))
+
+
+def _told_run(run: str, listed: Mapping[str, tuple[str, str]]) -> tuple[str, str, str]:
+    return (*listed.get(run, ("", run)), run)
+
+
+def _folded(runs: Sequence[str], listed: Mapping[str, tuple[str, str]]) -> bool:
+    """Whether a row's runs are too many, or too much alike, to stand in its cell."""
+    seeds = [listed[run][1] for run in runs if run in listed]
+    return len(runs) > FEW or len(set(seeds)) < len(seeds)
 
 
 def _source(name: str) -> str:
@@ -172,6 +207,7 @@ def _table(table: Table) -> dict[str, Any]:
                 "text": told(value, column),
                 "key": sort_key(value),
                 "number": number,
+                "long": len(told(value, column)) > LONG,
                 "colour": look_of(row.method)[0] if row.method and i == named else "",
             }
             for i, (value, column, number) in enumerate(zip(row.values, table.columns, numbers, strict=True))
@@ -227,24 +263,54 @@ def _figure(figure: Figure, files: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    def number(value: float | None) -> str:
-        return DASH if value is None else f"{value:.4g}"
-
+def _verdict(verdict: Verdict, order: int) -> dict[str, Any]:
+    claim = verdict.claim
+    decided = verdict.word not in ("underpowered", "unjudged")
+    yes = verdict.word in ("reproduced", "holds at reduced scale")
     return {
-        "id": verdict.claim.id,
-        "sentence": verdict.claim.sentence,
-        "statistic": verdict.claim.statistic,
+        "id": claim.id,
+        "order": order,
+        "sentence": claim.sentence,
+        "how": _how(verdict),
         "word": verdict.word,
-        "reason": verdict.reason,
-        "published": number(verdict.claim.published),
-        "effect": number(verdict.effect),
-        "low": number(verdict.low),
-        "interval": DASH if verdict.low is None else f"{number(verdict.low)} to {number(verdict.high)}",
-        "detectable": number(verdict.detectable),
+        "mood": ("yes" if yes else "no") if decided else "open",
+        "why": "" if decided else verdict.reason,
+        "published": DASH if claim.published is None else f"{claim.published:.4g}",
+        "effect": _three(verdict.effect),
+        "key": "" if verdict.effect is None else repr(verdict.effect),
+        "interval": "" if verdict.low is None else f"{_three(verdict.low)} to {_three(verdict.high)}",
         "n": verdict.n,
         "runs": verdict.run_ids,
     }
+
+
+def _how(verdict: Verdict) -> str:
+    """What was measured, on what, against which threshold, and how the word was found."""
+    claim = verdict.claim
+    asked = f"{claim.direction} {_three(claim.threshold)}"
+    if claim.direction == "within":
+        asked = f"within {_three(claim.threshold)} of {_three(claim.target)}"
+    told_ = [f"Measured: {claim.statistic.rstrip('.')}; claimed to be {asked}, from n = {claim.n}"]
+    where = ", ".join(name for name in (verdict.net, verdict.data) if name)
+    if where:
+        told_.append(f"On {where}")
+    told_.append(f"{verdict.reason[:1].upper()}{verdict.reason[1:]}")
+    if verdict.method:
+        told_.append(f"Interval: {verdict.method}" if not claim.exact else "Exact: smallest to largest value")
+    if verdict.detectable is not None and not claim.exact:
+        told_.append(f"Smallest detectable effect: {_three(verdict.detectable)}")
+    if verdict.p_holm is not None:
+        told_.append(f"p after Holm: {verdict.p_holm:.2g}")
+    return ". ".join(told_) + "."
+
+
+def _three(value: float | None) -> str:
+    """A number of a verdict at three digits, or two after the point; all of them are in ``claims.csv``."""
+    if value is None:
+        return DASH
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 RUN_HEADS = (
@@ -279,7 +345,7 @@ def run_values(record: Record) -> tuple[object, ...]:
 def _runs(records: Iterable[Record], folder: Path) -> dict[str, Any]:
     rows, listed, values = [], {}, []
     for record in records:
-        listed[record.id] = f"s{record.seed}"
+        listed[record.id] = words.method(record.method), f"s{record.seed}"
         said = run_values(record)
         values.append(dict(zip((h for h, _ in RUN_HEADS), said, strict=True)))
         cells = [

@@ -51,7 +51,9 @@ def sort_key(value: Value) -> str:
 
 
 def is_number(column: int, table: Table) -> bool:
-    """Whether a column holds numbers, and is aligned to the right."""
+    """Whether a column holds numbers, or would if it held anything, and is aligned to the right."""
+    if table.columns[column].unit and all(row.values[column] is None for row in table.rows):
+        return True
     return any(not isinstance(row.values[column], (str, type(None))) for row in table.rows)
 
 
