@@ -225,6 +225,16 @@ def test_inference_agrees_with_scipy_whether_dead_images_are_dropped_or_not() ->
         assert torch.equal(y.any(1), exact.any(1))
 
 
+def test_graphblas_agrees_with_scipy_where_it_is_installed() -> None:
+    pytest.importorskip("graphblas", reason="python-graphblas is a peer, not a dependency")
+    layers = graph_challenge.network(1024, 12)
+    x = torch.rand(20, 1024, generator=torch.Generator().manual_seed(0)).round()  # bright ones live
+    exact = graph_challenge.by_scipy(layers, x, -0.30)
+    y = graph_challenge.by_graphblas(layers, x, -0.30)
+    assert exact.any()
+    assert torch.allclose(y.double(), exact, atol=1e-4)
+
+
 def test_the_challenge_counts_edges_and_refuses_other_networks() -> None:
     result = graph_challenge.run(rounds=1, cases=[graph_challenge.Case(1024, 4, images=8, check=True)])
     row = result["cases"][0]["rows"][0]
