@@ -84,7 +84,7 @@ def merge_claims(path: Path, verdicts: Iterable[Verdict]) -> None:
 def claims_table(verdicts: Iterable[Verdict]) -> Table:
     """The verdicts of one study as people read them: what was claimed, how it was measured, what came out.
 
-    Numbers are told at three digits; ``claims.csv`` has all of them.
+    Numbers are rounded; ``claims.csv`` has all of them.
     """
     titles = ("Claim", "What is claimed, and what was measured", "On", "Verdict", "Effect", "95 % interval", "n",
               "Detectable", "Published")  # fmt: skip
@@ -116,23 +116,23 @@ def _verdict(verdict: Verdict) -> tuple[str | int, ...]:
         DASH if verdict.low is None else f"{_number(verdict.low)} to {_number(verdict.high)}",
         verdict.n,
         _number(verdict.detectable),
-        _number(claim.published),
+        _number(claim.published, 4),
     )
 
 
 def _threshold(claim: Claim) -> str:
     if claim.direction != "within":
-        return f"{claim.direction} {_number(claim.threshold)}"
+        return f"{claim.direction} {_number(claim.threshold, 4)}"
     if claim.threshold == 0:
-        return f"equal to {_number(claim.target)}"
-    return f"within {_number(claim.threshold)} of {_number(claim.target)}"
+        return f"equal to {_number(claim.target, 4)}"
+    return f"within {_number(claim.threshold, 4)} of {_number(claim.target, 4)}"
 
 
-def _number(value: float | None) -> str:
-    """A number at three digits, thousands and more in full."""
+def _number(value: float | None, digits: int = 3) -> str:
+    """A number at so many digits, thousands and more in full."""
     if value is None:
         return DASH
-    return format(value, ",.0f" if abs(value) >= 1000 else ".3g").replace("-", "−")
+    return format(value, ",.0f" if abs(value) >= 1000 else f".{digits}g").replace("-", "−")
 
 
 def _cell(cell: Cell) -> dict[str, object]:
