@@ -171,6 +171,7 @@ def test_verdicts_are_short_and_lead_to_their_runs_and_their_file(tree: Node) ->
     assert "1.04" in cells[3].text()
     assert cells[5].text() == "1.125"
     assert {a.attrs["href"] for a in cells[6].all("a")} == {f"#run-{run_id('rigl', 0.02, seed)}" for seed in SEEDS}
+    assert rows[3].all("td")[6].text() == "x-s9", "a run that is not finished is named, and leads nowhere"
     assert [a.text() for a in tree.all("a") if a.attrs.get("download") == "claims.csv"] == ["claims.csv"]
 
 

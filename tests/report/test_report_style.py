@@ -119,3 +119,9 @@ def test_a_legend_never_covers_data() -> None:
     crowded = plate(Panel(series=lines, size="half", labels="legend"), "p")
     alone = plate(Panel(series=lines[:1], size="half", labels="none"), "p")
     assert crowded.height > alone.height
+
+
+def test_variants_of_methods_that_share_a_figure_are_told_apart() -> None:
+    labels = [f"{parent}-{what}" for parent in ("gradual", "one-time", "rigl", "dnw", "lottery", "static", "gem-miner")
+              for what in ("structure", "shuffled", "inverted", "degrees")]  # fmt: skip
+    assert len({(look_of(label), str(dash_of(label))) for label in labels}) == len(labels)

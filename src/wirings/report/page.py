@@ -35,8 +35,8 @@ LONGEST = 120
 LONG = 34
 """Letters of a cell that is set in several lines."""
 
-FEW = 5
-"""Runs of a row that are named in its cell; more are folded."""
+SHORT = 16
+"""Letters of the runs that are named in a row's cell; more are folded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +168,8 @@ def _told_run(run: str, listed: Mapping[str, tuple[str, str]]) -> tuple[str, str
 
 def _folded(runs: Sequence[str], listed: Mapping[str, tuple[str, str]]) -> bool:
     """Whether a row's runs are too many, or too much alike, to stand in its cell."""
-    seeds = [listed[run][1] for run in runs if run in listed]
-    return len(runs) > FEW or len(set(seeds)) < len(seeds)
+    told_ = [listed[run][1] if run in listed else run for run in runs]
+    return len(set(told_)) < len(told_) or len(" ".join(told_)) > SHORT
 
 
 def _source(name: str) -> str:

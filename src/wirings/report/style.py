@@ -67,7 +67,7 @@ METHODS = {
     "x-net": ("orange", "X"),
     "smart-ratio": ("navy", "D"),
     "obd": ("violet", "^"),
-    "one-time": ("violet", "s"),
+    "one-time": ("magenta", "D"),
 }
 """Method -> (colour, marker): never one alone."""
 

@@ -53,4 +53,4 @@ addEventListener("hashchange", reveal);
 reveal();
 
 // Nothing stays folded on paper.
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => (d.open = true)));
+addEventListener("beforeprint", () => document.querySelectorAll("details:not(.many)").forEach((d) => (d.open = true)));
