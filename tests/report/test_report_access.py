@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 import shutil
@@ -11,9 +12,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_page import SEEDS, made_page, run_id
+from made_page import SEEDS, made_page, made_up, run_id
 
+from wirings.report.page import page
 from wirings.report.style import COLOURS, INK, PAPER, contrast
+from wirings.studies.figures import Figure, Panel, Series
 
 VOID = {"meta", "br", "img", "input", "hr", "link"}
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -191,6 +194,15 @@ def test_every_point_says_its_value_and_leads_to_a_run(tree: Node) -> None:
     for point in points:
         assert (point.attrs.get("href") or "").startswith("#run-")
         assert re.search(r"sparse · accuracy [\d.]+ % · 95 % interval [\d.]+ to [\d.]+ · n = 6", point.text())
+
+
+def test_a_heavy_figure_keeps_its_numbers_in_a_file_beside_the_page() -> None:
+    found, said = made_up()
+    series = Series(label="long", x=tuple(map(float, range(4000))), y=(0.5,) * 4000, style="trace")
+    figure = Figure(name="long", title="t", caption="c", alt="a", panels=(Panel(series=(series,)),))
+    text = page(found, dataclasses.replace(said, figures=(figure,)), Path("r"), ("figures/long.svg",))
+    links = [a.attrs.get("href") for a in Tree(text).root.all("a") if a.text().startswith("long.")]
+    assert links == ["figures/long.csv", "figures/long.svg"]
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium to open the page in")

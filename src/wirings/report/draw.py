@@ -156,7 +156,7 @@ def _paint(axes: Axes, panel: Panel) -> None:
     if panel.picture is not None:
         _picture(axes, panel.picture)
         return
-    barred = [s for s in panel.series if s.style == "line" and s.low]
+    barred = [s for s in panel.series if s.style == "line" and any(a < b for a, b in zip(s.low, s.high, strict=True))]
     for series in panel.series:
         _draw(axes, series, barred.index(series) - (len(barred) - 1) / 2 if series in barred else 0.0)
     _axis(axes, "x", panel.x, panel)
@@ -186,12 +186,16 @@ def _reach(axes: Axes, panel: Panel) -> None:
 
 def _covered(axes: Axes) -> bool:
     """Whether the legend lies on a line or a point."""
+    from matplotlib.collections import LineCollection
+
     legend = axes.get_legend()
     if legend is None:
         return False
     box = legend.get_window_extent()
     lines = [line.get_path().transformed(line.get_transform()) for line in axes.lines]
-    points = [c.get_offset_transform().transform(c.get_offsets()) for c in axes.collections if len(c.get_offsets())]
+    bars = [c for c in axes.collections if isinstance(c, LineCollection)]
+    lines += [path.transformed(c.get_transform()) for c in bars for path in c.get_paths()]
+    points = [c.get_offset_transform().transform(c.get_offsets()) for c in axes.collections if c not in bars]
     return any(path.intersects_bbox(box, filled=False) for path in lines) or any(
         bool(((box.x0 <= at[:, 0]) & (at[:, 0] <= box.x1) & (box.y0 <= at[:, 1]) & (at[:, 1] <= box.y1)).any())
         for at in points

@@ -35,6 +35,9 @@ LONGEST = 120
 LONG = 34
 """Letters of a cell that is set in several lines."""
 
+HEAVY = 50_000
+"""Letters of a figure's CSV that the page holds itself; a longer one lies beside it alone."""
+
 SHORT = 16
 """Letters of the runs that are named in a row's cell; more are folded."""
 
@@ -250,6 +253,9 @@ def _figure(figure: Figure, files: Sequence[str]) -> dict[str, Any]:
     used = [head for head in POINT_HEADS[:-1] if any(row.get(head) not in (None, "") for row in data)]
     rows = [{"cells": [_short(row.get(h)) for h in used], "runs": str(row["runs"]).split()} for row in data]
     mine = [f for f in files if Path(f).stem == figure.name]
+    text = dicts_csv(POINT_HEADS, data)
+    if mine and len(text) > HEAVY:
+        text, mine = "", [f"figures/{figure.name}.csv", *mine]
     return {
         "name": figure.name,
         "title": figure.title,
@@ -258,7 +264,7 @@ def _figure(figure: Figure, files: Sequence[str]) -> dict[str, Any]:
         "panels": panels,
         "heads": [*used, "runs"],
         "rows": rows if len(rows) <= LONGEST else [],
-        "csv": dicts_csv(POINT_HEADS, data),
+        "csv": text,
         "files": [(Path(f).name, f) for f in mine],
     }
 
@@ -349,7 +355,7 @@ def _runs(records: Iterable[Record], folder: Path) -> dict[str, Any]:
         said = run_values(record)
         values.append(dict(zip((h for h, _ in RUN_HEADS), said, strict=True)))
         cells = [
-            {"text": _short(v), "key": sort_key(v), "number": n}  # type: ignore[arg-type]
+            {"text": _short(v), "key": f"{v:.7g}" if isinstance(v, float) else sort_key(v), "number": n}  # type: ignore[arg-type]
             for v, (_, n) in list(zip(said, RUN_HEADS, strict=True))[1:]
         ]
         rows.append({"id": record.id, "link": _relative(record.path / "run.json", folder), "cells": cells})

@@ -12,7 +12,11 @@ for (const head of document.querySelectorAll("table[data-sortable] th")) {
     for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down === 1 ? "ascending" : "descending");
     const body = table.tBodies[0];
-    const key = (row) => row.children[column].dataset.key ?? "";
+    const key = (row) => {
+      const cell = row.children[column];
+      const text = cell.dataset.key ?? cell.textContent.trim();
+      return text === "–" ? "" : text;
+    };
     const rows = [...body.rows].sort((a, b) => {
       const [x, y] = [key(a), key(b)];
       if (x === "" || y === "") return (x === "") - (y === "");
