@@ -113,7 +113,7 @@ _LAPTOP = Scale(
             "model_settings": {"width": 0.125},
         },
     },
-    exponents={"lenet-300-100": (*HALVES, 3.5), "vgg-11": (1.5, 2.5)},
+    exponents={"lenet-300-100": (*HALVES, 3.5, 4.0), "vgg-11": (1.5, 2.5)},
     nets=_FULL,
     seeds=5,
     flowing=(
