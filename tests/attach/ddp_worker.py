@@ -37,7 +37,15 @@ def run(rank: int, folder: str) -> None:
                 torch.save({"sparse": sparse.state_dict(), "model": model.state_dict()}, f"{folder}/{method}.pt")
     accumulated_without_sync(rank)
     refusals(rank)
+    leave()
+
+
+def leave() -> None:
+    """End the process at once: gloo's threads outlive the group where DDP wrapped a model, and a thread that drops
+    its last tensor while the interpreter shuts down aborts the process (pytorch/pytorch#179291)."""
+    dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)
 
 
 def before_the_group(rank: int, folder: str) -> None:

@@ -74,7 +74,15 @@ def run(rank: int, folder: str) -> None:
                 torch.save(model.state_dict(), f"{folder}/{name}-{accumulate}.pt")
     refusals(rank)
     buffers_of_rank_0(rank)
+    leave()
+
+
+def leave() -> None:
+    """End the process at once: gloo's threads outlive the group where DDP wrapped a model, and a thread that drops
+    its last tensor while the interpreter shuts down aborts the process (pytorch/pytorch#179291)."""
+    dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)
 
 
 def refusals(rank: int) -> None:
