@@ -10,6 +10,7 @@ import pytest
 
 from wirings.methods import DNW
 from wirings.studies import freezing
+from wirings.studies.deconstruction import SWEEP_SEED, SWEPT
 from wirings.studies.execute import execute
 from wirings.studies.freezing import FEW, PLANS, settings, study
 from wirings.studies.measures.freezing import ALL, Costs, Key, Plan, Spent, above, at_equal, busy, flops, ratio
@@ -118,7 +119,7 @@ def test_tables_figures_and_answers_work_on_anything_half_finished(monkeypatch: 
               Costs({("hybrid", 0.02, 2): [run(86.0)]})]  # fmt: skip
     for cost in halves:
         monkeypatch.setattr(freezing, "costs", lambda found, cost=cost: cost)
-        assert [table.name for table in study.tables(found())] == ["freezing", "equal", "rivals"]
+        assert [table.name for table in study.tables(found())] == ["freezing", "equal", "rivals", "rates"]
         assert all(figure.panels for figure in study.figures(found()))
         assert isinstance(list(study.answers(found())), list)
     monkeypatch.setattr(freezing, "costs", lambda found: made({0: 80.0, 2: 86.0, ALL: 88.0}))
@@ -132,7 +133,10 @@ def test_tables_figures_and_answers_work_on_anything_half_finished(monkeypatch: 
 def test_hybrids_share_everything_but_their_freezing() -> None:
     asked = settings("laptop", range(1))
     runs = study.runs("laptop", range(2))
-    assert len({run.id for run in runs}) == len(runs) == 2 * (len(asked) - 1)
+    swept = [run for run in runs if run.label == "top-kast-sweep"]
+    assert sorted(run.learning_rate for run in swept) == list(SWEPT["lenet-300-100"])
+    assert {run.seed for run in swept} == {SWEEP_SEED}
+    assert len({run.id for run in runs}) == len(runs) == 2 * (len(asked) - 1) + len(swept)
     assert asked["hybrid", 0.02, ALL] == asked["masked", 0.02, ALL]
     assert asked["hybrid", 0.02, ALL][0].execution == "masked"
     early = asked["hybrid", 0.02, 1][0]

@@ -24,6 +24,7 @@ from wirings.studies.measures.freezing import ALL, Costs, Key, Plan, above, busy
 from wirings.studies.study import Findings, Preset, Study
 from wirings.studies.tables import Spread, Table
 from wirings.studies.views import freezing as views
+from wirings.studies.views.retrained import sweep_table
 from wirings.training.settings import Run
 
 PLANS = {
@@ -77,7 +78,8 @@ RIVAL = Claim(
 
 def runs(preset: str, seeds: Sequence[int]) -> list[Run]:
     """Everything, the longest trainings first, and then seed by seed: what is compared in time is made side by side."""
-    asked = {run.id: run for setting in settings(preset, seeds).values() for run in setting}
+    swept = _sweep(PLANS[preset].net)
+    asked = {run.id: run for setting in (*settings(preset, seeds).values(), swept) for run in setting}
     return sorted(asked.values(), key=lambda run: (-run.epochs, run.seed))
 
 
@@ -107,6 +109,13 @@ def settings(preset: str, seeds: Sequence[int]) -> dict[Key, list[Run]]:
     for length in plan.top_kast:
         found["top-kast", last, length] = [_top_kast(plan.net, s, last, length) for s in seeds]
     return found
+
+
+def _sweep(net: str) -> list[Run]:
+    """What chose Top-KAST's learning rate; `structure` has the sweeps of the others."""
+    run = _top_kast(net, seed0.SWEEP_SEED, seed0.SWEEP_DENSITY, 1)
+    run = dataclasses.replace(run, label=f"top-kast{seed0.SWEEP}")
+    return [dataclasses.replace(run, learning_rate=rate) for rate in seed0.SWEPT[net]]
 
 
 def frozen(net: str, seed: int, density: float, k: int, label: str = "", *, sparse: bool = True) -> Run:
@@ -218,9 +227,11 @@ def _rival_claim(rival: str, how: str) -> Claim:
 
 
 def tables(found: Findings) -> list[Table]:
-    """The hybrids; their rivals; and both at equal cost."""
+    """The hybrids; their rivals; both at equal cost; and the rates of the rival that no other study sweeps."""
     plan, cost = PLANS[found.preset], costs(found)
-    return [views.hybrid_table(plan, cost), views.equal_table(plan, cost), views.rival_table(plan, cost)]
+    chosen = {(seed0.run_of(plan.net, 0).model, "top-kast"): seed0.rate_of(plan.net, "top-kast")}
+    swept = sweep_table(found.records, seed0.SWEEP, chosen, seed0.SWEEP_DENSITY)
+    return [views.hybrid_table(plan, cost), views.equal_table(plan, cost), views.rival_table(plan, cost), swept]
 
 
 def figures(found: Findings) -> list[Figure]:
