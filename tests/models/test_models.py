@@ -177,12 +177,12 @@ def test_an_unknown_setting_is_answered_with_the_known_ones():
 @pytest.mark.parametrize(
     ("name", "settings", "sentence"),
     [
-        ("lenet-300-100", {"width": 0}, "`width` of `MLP` must be a positive number. Got 0."),
-        ("lenet-300-100", {"width": float("nan")}, "`width` of `MLP` must be a positive number. Got nan."),
-        ("lenet-300-100", {"classes": 0}, "`classes` of `MLP` must be a whole number of at least 1. Got 0."),
-        ("lenet-300-100", {"relu_logits": "false"}, "`relu_logits` of `MLP` must be true or false. Got 'false'."),
-        ("mlp", {"hidden": "300,100"}, "`hidden` of `MLP` must be a list of widths"),
-        ("mlp", {"hidden": (300, -1)}, "`hidden` of `MLP` must be a whole number of at least 1. Got -1."),
+        ("lenet-300-100", {"width": 0}, "`width` of `mlp` must be a positive number. Got 0."),
+        ("lenet-300-100", {"width": float("nan")}, "`width` of `mlp` must be a positive number. Got nan."),
+        ("lenet-300-100", {"classes": 0}, "`classes` of `mlp` must be a whole number of at least 1. Got 0."),
+        ("lenet-300-100", {"relu_logits": "false"}, "`relu_logits` of `mlp` must be true or false. Got 'false'."),
+        ("mlp", {"hidden": "300,100"}, "`hidden` of `mlp` must be a list of widths"),
+        ("mlp", {"hidden": (300, -1)}, "`hidden` of `mlp` must be a whole number of at least 1. Got -1."),
         ("lenet-5", {"variant": "svhn"}, "`variant` of `LeNet5` must be one of auto, mnist, cifar10. Got 'svhn'."),
         ("lenet-5", {"image_shape": (28, 28)}, "`image_shape` of `LeNet5` must be (channels, height, width)"),
         ("vgg-16", {"image_shape": (3, 8, 8)}, "`image_shape` of `VGG` must be at least 16 × 16."),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import wirings as wr
+from wirings import models
 from wirings.kernels import native
 from wirings.sparse import SparseSequential, sequential, to_dense, to_sparse
 
@@ -139,3 +140,14 @@ def test_a_value_changed_between_forward_and_backward_is_noticed() -> None:
         model[0].values.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_the_fully_connected_networks_of_the_literature_are_chains() -> None:
+    model = models.build("lenet-300-100").double()
+    x = torch.randn(13, 1, 28, 28, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    dense = model(x)
+    assert type(to_sparse(model)) is SparseSequential
+    links, after = sequential._chain(list(model), 1)
+    assert [link.relu for link in links] == [True, True, False]
+    assert after == len(model)
+    torch.testing.assert_close(model(x), dense, rtol=1e-12, atol=1e-12)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,18 +15,18 @@ from wirings.models.convnet import ConvNet
 from wirings.models.ecn import ECN
 from wirings.models.init import reinitialise
 from wirings.models.lenet import LeNet5, LeNet5Caffe
-from wirings.models.mlp import MLP
+from wirings.models.mlp import mlp
 from wirings.models.resnet import ResNet
 from wirings.models.vgg import VGG
 from wirings.models.vit import ViT
 from wirings.models.wide_resnet import WideResNet
 
-# name -> (class, what the name settles)
-_KNOWN: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
-    "lenet-300-100": (MLP, {"hidden": (300, 100)}),
+# name -> (what makes it, what the name settles)
+_KNOWN: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
+    "lenet-300-100": (mlp, {"hidden": (300, 100)}),
     "lenet-5": (LeNet5, {}),
     "lenet-5-caffe": (LeNet5Caffe, {}),
-    "mlp": (MLP, {}),
+    "mlp": (mlp, {}),
     **{f"conv-{depth}": (ConvNet, {"depth": depth}) for depth in (2, 4, 6)},
     **{f"vgg-{depth}": (VGG, {"depth": depth}) for depth in (11, 13, 16, 19)},
     **{f"resnet-{depth}": (ResNet, {"depth": depth}) for depth in (18, 20, 32, 56)},
