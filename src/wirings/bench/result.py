@@ -90,7 +90,7 @@ def measured(name: str, contenders: Sequence[Contender], *, rounds: int, **facts
 
 
 HEADS = ("case", "contender", "sparsity", "connections", "ms (median)", "ms (best)", "against dense", "error")
-"""Of the table that every benchmark with rows has."""
+"""Of the table that every benchmark with rows has; one whose baseline is not dense says so in ``result["against"]``."""
 
 
 def table(result: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
@@ -114,6 +114,7 @@ def table(result: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
                 ]
             )
     heads = (*HEADS, *columns.values())
+    heads = tuple(f"against {result.get('against', 'dense')}" if head == "against dense" else head for head in heads)
     used = [i for i in range(len(heads)) if i < 2 or any(row[i] for row in rows)]
     return tuple(heads[i] for i in used), [[row[i] for i in used] for row in rows]
 

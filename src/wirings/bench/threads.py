@@ -25,7 +25,7 @@ def run(
     """Training steps at one and at ``threads`` threads, in wall time; the other arguments as in `mlp.run`."""
     del against
     threads = max(threads, 2)
-    result = begun("threads", command, threads=threads)
+    result = begun("threads", command, threads=threads) | {"against": "one thread"}
     with watched(result, threads=threads):
         for name, block in _blocks(quick).items():
             contenders = [

@@ -22,6 +22,7 @@ BENCHES = {
     "scaling": "cost follows connections, not neurons",
     "topology": "choosing connections, building indices, growing",
     "threads": "two threads against one",
+    "seeds": "several seeds of one network in one batched step",
     "training": "whole trainings on real data: masked, truly sparse, dense, small-dense",
     "graph-challenge": "inference through the Sparse DNN Graph Challenge",
 }
@@ -41,7 +42,7 @@ def bench_(
     into: Path | None = None,
 ) -> int:
     """Measure this machine: attach, linear, mlp, conv, resnet18, inference, memory, scaling, topology, threads,
-    training, graph-challenge; or `report`, which turns saved results into tables.
+    seeds, training, graph-challenge; or `report`, which turns saved results into tables.
 
         wirings bench mlp --json results/mlp.json
         wirings bench report results/*.json --into docs/performance.md
