@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ from wirings.core.settings import in_range, positive_int
 from wirings.core.streams import stream
 from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
-from wirings.data import Batches
+from wirings.procedures.scoring import accuracy_on
 from wirings.procedures.values import full_wiring, weights_of
 from wirings.training.build import task
 from wirings.training.records import Record
@@ -171,13 +171,9 @@ def sensitivity_of(
         data_root: where data sets lie.
     """
     mine = task(record.run, data_root)
-    batches = mine.test if on == "test" else mine.held_out
-    if batches is None:
-        raise ValueError("`on` of `sensitivity_of` must be 'test': this run held no images out.")
-    scored = _spread(batches, batches.count if images is None else images)  # decoded once, for many networks
     return sensitivity(
-        record.model().to(batches.images.device),
-        lambda pruned: _accuracy(pruned, scored),
+        record.model().to(mine.test.images.device),
+        accuracy_on(mine, on, images, owner="sensitivity_of"),
         record.wiring,
         further=further,
         recalibrate=(lambda pruned: recalibrated(pruned, (x for x, _ in mine.train.epoch(0)))) if recalibrate else None,
@@ -226,28 +222,6 @@ def _ranks(weights: dict[str, Tensor], wiring: Wiring, further: Further, repeat:
         return {name: magnitude(value) for name, value in values.items()}
     rng = stream(further.seed, "sensitivity", repeat)
     return {name: random(value, rng) for name, value in values.items()}
-
-
-def _spread(batches: Batches, count: int) -> list[tuple[Tensor, Tensor]]:
-    """So many images, evenly spread over the set."""
-    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= batches.count:
-        raise ValueError(f"`images` of `sensitivity_of` must be an integer from 1 to {batches.count}. Got {count!r}.")
-    wanted = torch.arange(count) * batches.count // count
-    chosen, first = [], 0
-    for x, y in batches.epoch(0):
-        here = wanted[(wanted >= first) & (wanted < first + len(y))].to(y.device) - first
-        if len(here):
-            chosen.append((x[here], y[here]))
-        first += len(y)
-    return chosen
-
-
-@torch.no_grad()
-def _accuracy(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """In evaluation mode; the model is nobody else's."""
-    model.eval()
-    right = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches)
-    return right / sum(len(y) for _, y in batches)
 
 
 @torch.no_grad()
