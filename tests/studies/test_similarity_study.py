@@ -16,6 +16,7 @@ from wirings.studies.blakeney import NETS, ROLES, Net, meetings, seen
 from wirings.studies.execute import collect, count, execute
 from wirings.studies.measures.similarity import Alike, first_images
 from wirings.studies.study import Findings, Study
+from wirings.studies.views import alike
 from wirings.training.records import Record
 
 TINY = Net(
@@ -51,7 +52,7 @@ def invented(found: Findings, svcca: dict[str, float]) -> Findings:
     return dataclasses.replace(found, measurements=measured)
 
 
-def test_the_smallest_study_is_whole(made: tuple[Path, Findings]) -> None:
+def test_the_smallest_study_is_whole(made: tuple[Path, Findings], monkeypatch: pytest.MonkeyPatch) -> None:
     _, found = made
     assert not found.missing
     assert len(found.records) == count(similarity.study, "smoke", seeds=2)
@@ -60,7 +61,11 @@ def test_the_smallest_study_is_whole(made: tuple[Path, Findings]) -> None:
     networks, layers = similarity.tables(found)
     assert len(networks.rows) == 10  # three densities pruned, three controls at one, four baselines
     assert len(layers.rows) == 10 * len(seen(found)[0].result["layers"])
-    assert [figure.name for figure in similarity.figures(found)] == ["layers", "sparsity", "maps"]
+    assert [figure.name for figure in similarity.figures(found)] == ["layers", "sparsity"]
+    monkeypatch.setattr(alike, "_MAPPED", 2)  # this network is too small for a map to be shown
+    maps = similarity.figures(found)[-1]
+    assert maps.name == "maps-mlp"
+    assert len(maps.panels) == 8  # every role once, at one density
     assert len(similarity.answers(found)) == 2
 
 

@@ -272,7 +272,7 @@ def _bars(axes: Axes, series: Series, colour: str) -> LineCollection:
 def _picture(axes: Axes, picture: Picture) -> None:
     """The colour's own pixels, as opaque as the value is large: it works on light and dark alike."""
     full = picture.full or float(picture.values.max()) or 1.0
-    shade = np.clip(picture.values / full, 0, 1)
+    shade = np.clip((picture.values - picture.none) / max(full - picture.none, 1e-12), 0, 1)
     light, dark = (COLOURS | INK)[look_of(picture.method)[0]]
     middle = [(int(light[i : i + 2], 16) + int(dark[i : i + 2], 16)) // 2 for i in (1, 3, 5)]
     pixels = np.empty((*shade.shape, 4), dtype=np.uint8)

@@ -74,16 +74,18 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A matrix drawn as an image: 0 is nothing, the largest value the full colour; ``unit`` says what is counted.
+    """A matrix drawn as an image, from no colour to the full one; ``unit`` says what is counted.
 
     Args:
         values: (rows, columns), at least 0.
+        none: values up to this have no colour.
         full: the value of the full colour; by default the largest.
     """
 
     values: NDArray[np.float64] = field(repr=False)
     unit: str = ""
     method: str = ""
+    none: float = 0.0
     full: float | None = None
 
 

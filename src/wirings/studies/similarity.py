@@ -164,7 +164,7 @@ def figures(found: Findings) -> list[Figure]:
     nets = [net for net in NETS[found.preset] if any(one.meeting.net is net for one in every)]
     if not nets:
         return []
-    drawn = [views.layer_figure(nets, groups), views.density_figure(nets, groups), views.map_figure(nets, every)]
+    drawn = [views.layer_figure(nets, groups), views.density_figure(nets, groups), *views.map_figures(every)]
     return [figure for figure in drawn if figure is not None]
 
 

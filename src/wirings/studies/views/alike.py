@@ -92,6 +92,7 @@ def layer_figure(nets: Sequence[Net], groups: Groups) -> Figure:
             x=Axis(label="layer", names=tuple(_first(net, groups).result["layers"])),
             y=Axis(label=f"{title} to the original", low=0, high=1),
             series=(*_layer_lines(net, groups, measure), _noise(net, groups, measure)),
+            labels="direct" if len(_first(net, groups).result["layers"]) >= _MAPPED else "legend",
         )
         for net in nets
         for measure, title in (("svcca", "SVCCA"), ("cka", "linear CKA"))
@@ -180,27 +181,42 @@ _SHORT = {"tuned": "fine-tuned", "order": "other order", "seed": "other seed"}
 """Titles of maps, where the role says it less well."""
 
 
-def map_figure(nets: Sequence[Net], every: Sequence[Seen]) -> Figure | None:
-    panels = [
+_FAINT = 0.3
+"""Similarity up to which a map has no colour: about that of networks that were never trained."""
+
+_MAPPED = 4
+"""Layers that a network must have for a map of them to show anything."""
+
+
+def map_figures(every: Sequence[Seen]) -> list[Figure]:
+    """A figure a network: the original's layers against those of every other."""
+    shown: dict[str, list[Seen]] = {}
+    for one in every:
+        if "maps" in one.result and one.meeting.density in (1.0, one.meeting.net.again[0]):
+            shown.setdefault(one.meeting.net.title, []).append(one)
+    return [_maps(title, of) for title, of in shown.items() if len(of[0].result["layers"]) >= _MAPPED]
+
+
+def _maps(title: str, every: Sequence[Seen]) -> Figure:
+    layers = tuple(every[0].result["layers"])
+    panels = tuple(
         Panel(
-            title=f"{one.meeting.net.title}: {_SHORT.get(one.meeting.role, one.meeting.role)}",
-            x=Axis(label="layer of the other", names=tuple(one.result["layers"])),
-            y=Axis(label="layer of the original", names=tuple(one.result["layers"])),
-            picture=Picture(values=np.asarray(one.result["maps"]["svcca"]), unit="SVCCA", full=1.0),
+            title=_SHORT.get(one.meeting.role, one.meeting.role),
+            x=Axis(label="layer of the other", names=layers),
+            y=Axis(label="layer of the original", names=layers),
+            picture=Picture(
+                values=np.asarray(one.result["maps"]["svcca"]), unit="SVCCA", method="rigl", none=_FAINT, full=1.0
+            ),
             size="tile",
         )
-        for net in nets
         for one in every
-        if one.meeting.net is net and "maps" in one.result and one.meeting.density in (1.0, net.again[0])
-    ]  # fmt: skip
-    if not panels:
-        return None
+    )
     return Figure(
-        name="maps",
-        title="Does a layer still resemble the same layer most?",
+        name=f"maps-{title.lower()}",
+        title=f"{title}: does a layer still resemble the same layer most?",
         caption="SVCCA of every layer of the original (down) with every layer of the other network (across), for the "
-        "first seed, from the first layer (top, left) to the last; full colour is 1. A dark diagonal says that layers "
-        "keep their places. Layers of different size are averaged down to the smaller.",
+        f"first seed, from {layers[0]} (top, left) to {layers[-1]}: no colour up to {_FAINT}, full colour at 1. A dark "
+        "diagonal says that layers keep their places. Layers of different size are averaged down to the smaller.",
         alt="Maps of similarity, layer by layer, one for each kind of network.",
-        panels=tuple(panels),
+        panels=panels,
     )
