@@ -124,7 +124,7 @@ def test_a_slope_is_points_per_decade() -> None:
 def test_the_page_begins_with_whose_wirings_are_best_at_the_highest_sparsity() -> None:
     said = structure.answers(findings(made_up(growth=0.1)))[0]
     assert re.search(r"At 98 % sparsity, trained from fresh values, the wirings of \S.* do best: [\d.]+ %", said)
-    assert re.search(r"points above those of .* \(n = \d+\)", said)
+    assert re.search(r"points above those of .* \(95 % interval, n = \d+\)", said)
     assert "The paper, without numbers" in said
 
 
