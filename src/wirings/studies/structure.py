@@ -381,7 +381,8 @@ def _best(net: Paired, density: float) -> str:
     return (
         f"At {words.sparsity(density)} sparsity, trained from fresh values, the wirings of {_plural(best)} do best: "
         f"{had[best].mean:.2f} %, {_told(pairs, None)} points above those of {_plural(second)} "
-        f"(95 % interval, n = {pairs.n}){apart}. The paper, without numbers: DNW's and RigL's beat random ones, a ticket's do not."
+        f"(95 % interval, n = {pairs.n}){apart}. The paper, without numbers: DNW's and RigL's beat "
+        "random ones, a ticket's do not."
     )
 
 
