@@ -198,7 +198,7 @@ def test_every_point_says_its_value_and_leads_to_a_run(tree: Node) -> None:
 
 def test_a_heavy_figure_keeps_its_numbers_in_a_file_beside_the_page() -> None:
     found, said = made_up()
-    series = Series(label="long", x=tuple(map(float, range(4000))), y=(0.5,) * 4000, style="trace")
+    series = Series(label="long", x=tuple(map(float, range(4000))), y=(0.5,) * 4000)
     figure = Figure(name="long", title="t", caption="c", alt="a", panels=(Panel(series=(series,)),))
     text = page(found, dataclasses.replace(said, figures=(figure,)), Path("r"), ("figures/long.svg",))
     links = [a.attrs.get("href") for a in Tree(text).root.all("a") if a.text().startswith("long.")]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from wirings.cli import main
+from wirings.report.tables import short_ids
 from wirings.studies.study import Findings
 
 
@@ -80,20 +81,20 @@ def test_report_of_a_folder_tells_every_setting(
     assert len(lines) == 1 + 18
 
 
-def test_show_finds_a_run_by_folder_id_or_the_beginning_of_its_id(
+def test_show_finds_a_run_by_folder_id_or_either_end_of_its_id(
     quick: Findings, quick_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = quick.of("rigl", density=0.02)[0]
     runs = str(quick_root / "runs")
     said = []
-    for name in (str(record.path), record.id, record.id[:-1]):
+    for name in (str(record.path), record.id, short_ids(record.id), record.id[:-1]):
         if name == record.id[:-1]:
             assert main(["show", name, "--runs", runs]) == 2
             assert "must name one run. 2 in" in " ".join(capsys.readouterr().err.split())
             continue
         assert main(["show", name, "--runs", runs]) == 0
         said.append(capsys.readouterr().out)
-    assert said[0] == said[1]
+    assert said[0] == said[1] == said[2]
     assert 'kind = "rigl"' in said[0]
     assert "1,004 of 50,200 (98 % sparse)" in said[0]
     assert main(["show", record.id, "--runs", runs, "--html", "--out", str(tmp_path / "run.html")]) == 0

@@ -6,18 +6,22 @@ import base64
 import csv
 import dataclasses
 import io
+import json
 import re
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from wirings.analysis.claims import Claim, judge
 from wirings.report.page import Said, page, run_page, tight
 from wirings.report.run_view import adjacency, curve_table, layer_table, run_figures
-from wirings.report.tables import markdown, table_csv, told
-from wirings.report.write import write
-from wirings.studies.figures import Figure, Panel, Series
+from wirings.report.tables import figure_csv, markdown, short_ids, table_csv, told
+from wirings.report.write import measured_lines, write
+from wirings.studies.figures import Axis, Figure, Panel, Series
+from wirings.studies.measurement import Lab, Measurement
 from wirings.studies.study import Findings
 from wirings.studies.tables import Column, Row, Span, Spread, Table
 
@@ -133,6 +137,61 @@ def test_every_link_leads_somewhere(html: str, written: Path) -> None:
             assert (written.parent / where).is_file()
 
 
+def test_a_page_whose_runs_lie_elsewhere_names_them_and_says_how_to_make_them(
+    quick: Findings, tmp_path: Path, html: str
+) -> None:
+    _, said = small(quick, "word")
+    elsewhere = page(quick, said, tmp_path / "far" / "results" / "quickstart-smoke")
+    assert not [a for a in read(elsewhere).all("a") if "run.json" in (a.get("href") or "")]
+    assert quick.records[0].id in elsewhere
+    assert "The runs themselves do not lie beside this page" in elsewhere
+    assert "The runs themselves" not in html
+    assert "repeats it alone" in html
+
+
+def test_a_csv_tells_runs_by_what_is_theirs_alone(quick: Findings, written: Path) -> None:
+    shorts = [short_ids(record.id) for record in quick.records]
+    assert len(set(shorts)) == len(shorts)
+    assert all(record.id.endswith(f"-{short}") for record, short in zip(quick.records, shorts, strict=True))
+    text = (written.parent / "figures/accuracy.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {run for row in rows for run in row["runs"].split()} <= set(shorts)
+
+
+def test_a_figures_csv_has_a_row_a_trace_and_no_empty_column() -> None:
+    trace = Series(label="unit 1", x=(0.0, 0.1), y=(1 / 3, 2.0), style="trace", runs=(("r",), ("r",)))
+    points = Series(label="p", x=(1.0,), y=(0.0,), style="points")
+    panel = Panel(title="t", y=Axis(names=("here",)), series=(points,))
+    figure = Figure(name="f", title="t", caption="c", alt="a", panels=(Panel(series=(trace,)), panel))
+    assert figure_csv(figure).splitlines() == [
+        "panel,series,x,y,runs", ",unit 1,0 0.1,0.333333 2,r", "t,p,1,here,",
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk(Measurement):
+    kind: ClassVar[str] = "walk"
+    drawn: ClassVar[tuple[str, ...]] = ("steps",)
+    run: str = "r"
+
+    def measure(self, lab: Lab) -> dict[str, float]:
+        return {}
+
+
+def test_what_was_measured_is_told_at_six_digits_and_without_what_figures_tell(quick: Findings) -> None:
+    walk = Walk()
+    kept = {"id": walk.id, "kind": "walk", "settings": walk.settings, "seconds": 1.0,
+            "result": {"layers": {"fc1": {"steps": [1, 2], "gini": 1 / 3}}, "n": 1234567}}  # fmt: skip
+    study = dataclasses.replace(quick.study, measurements=lambda found: [walk])
+    (line,) = measured_lines(dataclasses.replace(quick, study=study, measurements={walk.id: kept}))
+    assert json.loads(line) == {
+        "id": walk.id,
+        "kind": "walk",
+        "settings": {"run": "r"},
+        "result": {"layers": {"fc1": {"gini": 0.333333}}, "n": 1234567},
+    }
+
+
 def test_rows_and_points_link_to_their_runs(html: str, quick: Findings) -> None:
     for record in quick.records:
         assert f'id="run-{record.id}"' in html
@@ -172,7 +231,7 @@ def test_the_csv_holds_the_tables_numbers(html: str, quick: Findings) -> None:
         assert float(spoken["Test accuracy (%) sd"]) == pytest.approx(spread.sd, abs=1e-12)
         assert spoken["Test accuracy (%) n"] == spoken["n"] == "2"
         assert told(spread, table.columns[2]) in html
-        assert spoken["runs"].split() == list(row.runs)
+        assert spoken["runs"] == short_ids(" ".join(row.runs))
 
 
 def test_the_files_of_a_study_lie_where_they_should(written: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from wirings.report.draw import plate
+from wirings.report.draw import lighter, plate
 from wirings.report.style import COLOURS, INK, METHODS, PAPER, contrast, dash_of, look_of, themed, variables
 from wirings.studies import words
 from wirings.studies.figures import Axis, Panel, Series
@@ -101,6 +101,35 @@ def test_lines_show_their_intervals() -> None:
     bars = dataclasses.replace(line, low=(2.5, 3.5), high=(3.5, 4.5))
     with_, without = (plate(Panel(series=(series,), labels="none"), "p").svg for series in (bars, line))
     assert with_.count("stroke-opacity: 0.6") > without.count("stroke-opacity: 0.6")
+
+
+def test_published_lines_are_dotted_and_hollow_beside_ours() -> None:
+    line = Series(label="a", method="rigl", x=(1.0, 2.0), y=(3.0, 4.0))
+    ours, theirs = (plate(Panel(series=(s,)), "p").svg for s in (line, dataclasses.replace(line, quiet=True)))
+    assert "stroke-dasharray: 1,2" in theirs
+    assert "stroke-dasharray" not in ours
+    assert "fill: var(--paper); stroke: var(--blue)" in theirs
+    assert "fill: var(--blue); stroke: var(--paper)" in ours
+
+
+def test_a_value_that_is_a_bound_is_an_arrow() -> None:
+    point = Series(label="a", method="rigl", x=(1.0,), y=(3.0,), style="points")
+    drawn = {
+        plate(Panel(series=(dataclasses.replace(point, bound=bound, across=across),), labels="none"), "p").svg
+        for bound in ("", "below", "above")
+        for across in (False, True)
+    }
+    assert len(drawn) == 5  # a plain point is the same either way
+
+
+def test_a_light_drawing_is_the_same_drawing() -> None:
+    many = "".join(f'<use xlink:href="#m" x="{i}.123456" y="0" style="fill: #123456"/>\n' for i in range(3))
+    svg = f'<g id="line2d_1">\n <g>\n{many} </g>\n</g>\n<text x="1.00001">0.123456</text>\n'
+    assert lighter(svg).splitlines() == [
+        '<g id="line2d_1">', "<g>", '<g style="fill: #123456">', '<use xlink:href="#m" x="0.12" y="0"/>',
+        '<use xlink:href="#m" x="1.12" y="0"/>', '<use xlink:href="#m" x="2.12" y="0"/>', "</g>", "</g>", "</g>",
+        '<text x="1">0.123456</text>',
+    ]  # fmt: skip
 
 
 def test_an_interval_that_is_wide_leaves_the_panel_and_does_not_flatten_the_lines() -> None:

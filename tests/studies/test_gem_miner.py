@@ -177,6 +177,13 @@ def test_rates_are_chosen_by_runs_that_nothing_else_looks_at() -> None:
     assert {v.claim.id: v for v in claims(found)}["S2.12"].n == 5
 
 
+def test_the_page_says_which_is_best_by_how_much_and_how_sure() -> None:
+    said = study.answers(findings(five({"gem-miner-tuned": 96.0, "lottery": 97.0, "snip": 90.0})))
+    assert "At 98.6 % sparsity (1.44 % density) lottery tickets do best, with 97.00 %." in said[0]
+    assert "less lottery ticket: −1.00 points (95 % interval " in said[0]
+    assert said[0].endswith("n = 5); the paper has them equal.")
+
+
 def test_a_half_finished_study_is_told() -> None:
     records = [*five({"gem-miner-tuned": 96.0, "static": 93.0})[:7], made_up("ep-global", 1, 0.0144, 10)]
     found = findings(records)

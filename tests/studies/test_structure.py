@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,13 @@ def test_a_slope_is_points_per_decade() -> None:
     assert line.values == pytest.approx((2.0, 0.0))
     assert line.seeds == (0, 1)
     assert structure.slope({0.1: Pairs((1.0,), (0,))}).values == ()
+
+
+def test_the_page_begins_with_whose_wirings_are_best_at_the_highest_sparsity() -> None:
+    said = structure.answers(findings(made_up(growth=0.1)))[0]
+    assert re.search(r"At 98 % sparsity, trained from fresh values, the wirings of \S.* do best: [\d.]+ %", said)
+    assert re.search(r"points above those of .* \(95 % interval, n = \d+\)", said)
+    assert "The paper, without numbers" in said
 
 
 def test_nothing_is_said_of_what_is_missing() -> None:

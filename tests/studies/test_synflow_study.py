@@ -95,7 +95,18 @@ def test_published_numbers_come_true_when_ours_are_like_them() -> None:
     assert rows["vgg-16/100", "random"][-1] == "2.75"
     assert rows["vgg-16/100", "SynFlow"][5] == "conv1 (at 6)"
     assert "10^2.8" in study.answers(found)[0]
-    assert study.figures(found)[0].name == "critical"
+    figure = study.figures(found)[0]
+    assert figure.name == "critical"
+    assert len({series.method for series in figure.panels[0].series}) == 6
+
+
+def test_a_scorer_that_kills_a_layer_at_once_is_drawn_as_a_bound() -> None:
+    tried = {"exponent": 1.0, "empty": ["fc.weight"], "path": True, "connections": 9}
+    made = {m.id: {"tried": [tried], "maximal": 6.0} for _, m in plan.flowing(findings())}
+    (figure,) = study.figures(findings(made=made))
+    (series,) = figure.panels[0].series
+    assert (series.bound, set(series.x)) == ("below", {1.0})
+    assert {row["y"] for row in figure.data()} == {name for name, _ in plan.flowing(findings())}
 
 
 def test_triples_are_counted_as_the_publication_counts_three_runs() -> None:
@@ -207,4 +218,9 @@ def test_the_smoke_preset_runs_from_end_to_end(tmp_path: Path) -> None:
     assert {figure.name for figure in study.figures(found)} == {"critical", "accuracy-mlp"}
     words = {v.claim.id: v.word for v in claims(found)}
     assert words["S2.10"] == "holds at reduced scale"
+    ids = {record.id for record in found.records}
+    behind = {v.claim.id: v.run_ids for v in claims(found)}
+    for name in ("S2.5", "S2.11a", "S2.11b", "S2.11c"):
+        assert behind[name]
+        assert set(behind[name]) <= ids
     assert study.answers(found)

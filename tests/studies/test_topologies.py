@@ -85,6 +85,26 @@ def test_structures_pair_with_dense_networks_by_the_number_of_their_seed() -> No
     assert said.n == 5
 
 
+def test_the_page_begins_with_what_is_best_at_the_highest_sparsity_and_what_was_published() -> None:
+    reached = {"gradual": 96.0, "gradual-structure": 95.0, "small-dense": 40.0}
+    made = [record_of("fc", label, 0.01, seed, score + seed / 10) for label, score in reached.items()
+            for seed in range(5)]  # fmt: skip
+    said = answers(findings(made))[0]
+    assert "At 99 % sparsity of LeNet-300-100 gradual pruning does best, with 96.20 %: 1.00 points" in said
+    assert "published: 0.75" in said
+
+
+def test_published_points_are_drawn_apart_from_ours_and_called_so() -> None:
+    made = [record_of("fc", "bernoulli", density, seed, 90.0 + seed) for density in (0.1, 0.5) for seed in range(3)]
+    made += [record_of("fc", "dense", 1.0, seed, 97.0) for seed in range(3)]
+    sizes = next(figure for figure in study.figures(findings(made)) if figure.name == "sizes")
+    ours, theirs = sizes.panels[0].series
+    assert (ours.label, ours.x, ours.quiet) == ("random", (0.1, 0.5, 1.0), False)
+    assert (theirs.label, theirs.quiet, theirs.method) == ("random, published (one run)", True, ours.method)
+    assert theirs.x == tuple(sorted(theirs.x))
+    assert set(theirs.x) <= set(sizes.panels[0].x.ticks)
+
+
 def test_failures_count_against_the_same_structure_with_linear_logits() -> None:
     records = []
     for density, seed in product((0.5, 0.25), range(20)):

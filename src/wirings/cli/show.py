@@ -18,7 +18,7 @@ def show_(run: str, /, *, html: bool = False, runs: Path = Path("runs"), out: Pa
     Parameters
     ----------
     run
-        The run's folder, or its id, or the beginning of its id.
+        The run's folder, or its id, or the beginning of its id, or what its id ends with: hash and seed.
     html
         Write a page: curves, degrees, pictures of the wiring.
     runs
@@ -57,7 +57,7 @@ def show_(run: str, /, *, html: bool = False, runs: Path = Path("runs"), out: Pa
 
 
 def found(run: str, root: Path) -> Record:
-    """The run of this folder, or of this id, or the only one whose id begins so.
+    """The run of this folder, or of this id, or the only one whose id begins or ends so.
 
     Raises:
         RunError: there is none, or there are several.
@@ -71,11 +71,13 @@ def found(run: str, root: Path) -> Record:
             _ = record.info
             return record
     every = find(root)
-    alike = [record for record in every if record.path.name.startswith(run)]
+    alike = [r for r in every if r.path.name.startswith(run) or r.path.name.endswith(f"-{run}")]
     if len(alike) == 1:
         return alike[0]
     if alike:
-        raise RunError(f"`{run}` must name one run. {len(alike)} in {root} begin so: {alike[0].id}, {alike[1].id} ...")
+        raise RunError(
+            f"`{run}` must name one run. {len(alike)} in {root} begin or end so: {alike[0].id}, {alike[1].id} ..."
+        )
     if not every:
         raise RunError(f"There is no run in {root}; `wirings run --runs {root}` makes some.")
     hint = nearest(run, [record.path.name for record in every]).split(" Known:")[0]

@@ -15,7 +15,7 @@ from wirings import __version__
 from wirings.analysis.claims import COLUMNS, Verdict
 from wirings.report.draw import plate
 from wirings.report.style import look_of, variables
-from wirings.report.tables import DASH, dicts_csv, is_number, sort_key, table_csv, told
+from wirings.report.tables import DASH, POINT_HEADS, dicts_csv, figure_csv, is_number, sort_key, table_csv, told
 from wirings.studies import words
 from wirings.studies.figures import Figure
 from wirings.studies.study import Findings
@@ -24,9 +24,6 @@ from wirings.training.records import Record
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-POINT_HEADS = ("panel", "series", "x", "y", "low", "high", "value", "runs")
-"""The columns of a figure's CSV."""
 
 LONGEST = 120
 """Rows of a figure's data that are shown as a table on the page; longer ones are in its CSV alone."""
@@ -253,7 +250,7 @@ def _figure(figure: Figure, files: Sequence[str]) -> dict[str, Any]:
     used = [head for head in POINT_HEADS[:-1] if any(row.get(head) not in (None, "") for row in data)]
     rows = [{"cells": [_short(row.get(h)) for h in used], "runs": str(row["runs"]).split()} for row in data]
     mine = [f for f in files if Path(f).stem == figure.name]
-    text = dicts_csv(POINT_HEADS, data)
+    text = figure_csv(figure)
     if mine and len(text) > HEAVY:
         text, mine = "", [f"figures/{figure.name}.csv", *mine]
     return {
@@ -358,15 +355,26 @@ def _runs(records: Iterable[Record], folder: Path) -> dict[str, Any]:
             {"text": _short(v), "key": f"{v:.7g}" if isinstance(v, float) else sort_key(v), "number": n}  # type: ignore[arg-type]
             for v, (_, n) in list(zip(said, RUN_HEADS, strict=True))[1:]
         ]
-        rows.append({"id": record.id, "link": _relative(record.path / "run.json", folder), "cells": cells})
+        rows.append({"id": record.id, "link": _link(record.path / "run.json", folder), "cells": cells})
     heads = [head for head, _ in RUN_HEADS]
-    return {"runs": rows, "listed": listed, "run_heads": RUN_HEADS, "runs_csv": dicts_csv(heads, values)}
+    return {
+        "runs": rows,
+        "listed": listed,
+        "run_heads": RUN_HEADS,
+        "runs_csv": dicts_csv(heads, values),
+        "beside": all(row["link"] for row in rows),
+    }
 
 
-def _relative(path: Path, folder: Path) -> str:
+def _link(path: Path, folder: Path) -> str:
+    """The way from the page to a run's file; empty where runs lie elsewhere than beside the folder of results.
+
+    A page travels with what lies beside it, but not with what lies somewhere else on the machine that made it.
+    """
     from urllib.parse import quote
 
-    return quote(Path(os.path.relpath(path, folder)).as_posix())
+    way = Path(os.path.relpath(path, folder))
+    return quote(way.as_posix()) if way.parts[:3] != ("..",) * 3 and not way.is_absolute() else ""
 
 
 def _details(found: Findings) -> list[tuple[str, str]]:

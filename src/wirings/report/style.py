@@ -59,6 +59,7 @@ METHODS = {
     "synflow": ("magenta", "s"),
     "snip": ("olive", "o"),
     "grasp": ("brown", "o"),
+    "grasp-synflow-data": ("orange", "^"),
     "magnitude": ("violet", "X"),
     "radix": ("blue", "X"),
     "expander": ("teal", "X"),

@@ -5,11 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from wirings.studies.figures import Figure
 from wirings.studies.tables import Column, Span, Spread, Table, Value
 
 DASH = "–"
+
+POINT_HEADS = ("panel", "series", "x", "y", "low", "high", "value", "runs")
+"""The columns of a figure's CSV; those that would be empty are left out."""
 
 
 def told(value: Value, column: Column) -> str:
@@ -67,7 +72,10 @@ def markdown(table: Table) -> str:
 
 
 def table_csv(table: Table) -> str:
-    """The table as CSV, every number at full precision: a spread as mean, sd and n, an interval as low and high."""
+    """The table as CSV, every number at full precision: a spread as mean, sd and n, an interval as low and high.
+
+    Runs are told by the end of their ids, which is theirs alone: `wirings show` finds them by it.
+    """
     heads: list[str] = []
     for i, column in enumerate(table.columns):
         parts = _parts({type(row.values[i]) for row in table.rows})
@@ -83,8 +91,42 @@ def table_csv(table: Table) -> str:
                 cells += [value.low, value.high] if isinstance(value, Span) else [None, None]
             else:
                 cells.append(value)
-        rows.append([*cells, " ".join(row.runs)])
+        rows.append([*cells, short_ids(" ".join(row.runs))])
     return rows_csv([*heads, "runs"], rows)
+
+
+def figure_csv(figure: Figure) -> str:
+    """What a figure draws as CSV, at six digits: a row a point, or a trace; runs as in `table_csv`."""
+    rows = [row | {"runs": short_ids(str(row["runs"]))} for row in figure.data(joined=True)]
+    heads = [head for head in POINT_HEADS if any(row.get(head) not in (None, "") for row in rows)]
+    return rows_csv(heads, ([six_digits(row.get(head)) for head in heads] for row in rows))
+
+
+def short_ids(ids: str) -> str:
+    """Run ids, parted by spaces, without what their hash says anyway.
+
+    Example:
+        >>> short_ids("lenet-300-100-mnist-dnw-0123456789-s0 another-name")
+        '0123456789-s0 another-name'
+    """
+    return " ".join(re.sub(r"^.+-(?=[0-9a-f]{10}-s\d+$)", "", run) for run in ids.split())
+
+
+def six_digits(value: object) -> object:
+    """Plain data whose numbers have at most six digits; integers and texts as they are.
+
+    Example:
+        >>> six_digits({"share": [1 / 3, 2.0, 1234567]})
+        {'share': [0.333333, 2, 1234567]}
+    """
+    if isinstance(value, float) and math.isfinite(value):
+        rounded = float(f"{value:.6g}")
+        return int(rounded) if rounded.is_integer() and abs(rounded) < 1e6 else rounded
+    if isinstance(value, Mapping):
+        return {key: six_digits(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [six_digits(item) for item in value]
+    return value
 
 
 def rows_csv(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -6,9 +6,11 @@
     <study>-<preset>/index.html  the page
     <study>-<preset>/runs.csv    a row a finished run
     <study>-<preset>/cells.csv   a row a setting, over its seeds
-    <study>-<preset>/measured.json  what was measured beside the runs
+    <study>-<preset>/measured.json  what was measured beside the runs, at six digits, and no figure's CSV holds
     <study>-<preset>/tables/     each table as Markdown and CSV; claims.md tells the verdicts of this study alone
     <study>-<preset>/figures/    each figure as SVG, PNG and the CSV of what is drawn
+
+In the CSV of tables and figures runs are told by the end of their ids.
 """
 
 from __future__ import annotations
@@ -17,14 +19,15 @@ import csv
 import json
 import re
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from wirings.analysis.claims import COLUMNS, Claim, Verdict
 from wirings.core.files import write_bytes, write_text
 from wirings.report.draw import whole
-from wirings.report.page import POINT_HEADS, RUN_HEADS, Said, page, run_values
-from wirings.report.tables import DASH, dicts_csv, markdown, rows_csv, table_csv
+from wirings.report.page import RUN_HEADS, Said, page, run_values
+from wirings.report.tables import DASH, dicts_csv, figure_csv, markdown, rows_csv, six_digits, table_csv
 from wirings.studies.cells import Cell
 from wirings.studies.study import Findings
 from wirings.studies.tables import Column, Row, Spread, Table
@@ -50,20 +53,34 @@ def write(found: Findings, out: str | Path = "results", *, said: Said | None = N
         write_text(folder / "tables" / f"{table.name}.md", markdown(table))
         write_text(folder / "tables" / f"{table.name}.csv", table_csv(table))
     for figure in said.figures:
-        write_text(folder / "figures" / f"{figure.name}.csv", dicts_csv(POINT_HEADS, figure.data()))
+        write_text(folder / "figures" / f"{figure.name}.csv", figure_csv(figure))
         for kind, content in whole(figure).items():
             files.append(f"figures/{figure.name}.{kind}")
             write_bytes(folder / files[-1], content)
     write_text(folder / "runs.csv", rows_csv([head for head, _ in RUN_HEADS], map(run_values, found.records)))
     write_text(folder / "cells.csv", dicts_csv(CELL_HEADS, map(_cell, found.cells)))
     if found.measurements:
-        brief = [{k: kept[k] for k in ("id", "kind", "settings", "result")} for kept in found.measurements.values()]
-        write_text(folder / "measured.json", "[\n" + ",\n".join(json.dumps(one) for one in brief) + "\n]\n")
+        write_text(folder / "measured.json", "[\n" + ",\n".join(measured_lines(found)) + "\n]\n")
     if said.verdicts:
         merge_claims(Path(out) / "claims.csv", said.verdicts)
     target = folder / "index.html"
     write_text(target, page(found, said, folder, files))
     return target
+
+
+def measured_lines(found: Findings) -> Iterator[str]:
+    """A line a measurement, without what figures tell."""
+    drawn = {measurement.kind: measurement.drawn for measurement in found.study.measurements(found)}
+    for kept in found.measurements.values():
+        result = _without(kept["result"], drawn.get(kept["kind"], ()))
+        told = {"id": kept["id"], "kind": kept["kind"], "settings": kept["settings"], "result": six_digits(result)}
+        yield json.dumps(told, separators=(",", ":"))
+
+
+def _without(data: Any, names: Collection[str]) -> Any:  # Any: what came from JSON
+    if not isinstance(data, Mapping) or not names:
+        return data
+    return {name: _without(value, names) for name, value in data.items() if name not in names}
 
 
 def merge_claims(path: Path, verdicts: Iterable[Verdict]) -> None:

@@ -35,6 +35,19 @@ class Axis:
     names: tuple[str, ...] = ()
     ticks: tuple[float, ...] = ()
 
+    def name_at(self, value: float) -> str:
+        """The name that a value belongs to; points may stand a little beside it.
+
+        Example:
+            >>> Axis(names=("here", "there")).name_at(0.87)
+            'there'
+        """
+        return self.names[min(max(round(value), 0), len(self.names) - 1)]
+
+    def told(self, value: float) -> float | str:
+        """The value, or the name that it stands for."""
+        return self.name_at(value) if self.names else value
+
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
@@ -49,7 +62,8 @@ class Series:
             (a line over the whole panel at its one y, or x where ``across``).
         across: whether intervals (and the level) are read along x.
         runs: the run ids behind each point.
-        quiet: drawn small and pale, as what lies behind the message.
+        quiet: drawn small and pale, a line dotted and with hollow points, as what lies behind the message.
+        bound: drawn as arrows where the values are not known: they lie ``"below"`` or ``"above"`` these.
     """
 
     label: str
@@ -62,6 +76,7 @@ class Series:
     across: bool = False
     runs: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
     quiet: bool = False
+    bound: Literal["", "below", "above"] = ""
 
     def __post_init__(self) -> None:
         wanted = len(self.x) - (self.style == "steps")
@@ -136,16 +151,23 @@ class Figure:
         if not self.panels:
             raise ValueError(f"`panels` of the figure `{self.name}` must have at least one.")
 
-    def data(self) -> Iterator[dict[str, object]]:
-        """What is drawn, as numbers: a row a point, with panel, series and runs; of pictures, a row a filled pixel."""
+    def data(self, *, joined: bool = False) -> Iterator[dict[str, object]]:
+        """What is drawn: a row a point, with panel, series, values (or their names) and runs; of pictures, a row a
+        filled pixel.
+
+        ``joined``: of a trace, one row, with all its values in each cell, parted by spaces.
+        """
         for panel in self.panels:
             for series in panel.series:
+                if joined and series.style == "trace":
+                    yield _joined(panel, series)
+                    continue
                 for i in range(max(len(series.y), len(series.x) - (series.style == "steps"))):
                     yield {
                         "panel": panel.title,
                         "series": series.label,
-                        "x": series.x[i] if series.x else None,
-                        "y": series.y[i] if series.y else None,
+                        "x": panel.x.told(series.x[i]) if series.x else None,
+                        "y": panel.y.told(series.y[i]) if series.y else None,
                         "low": series.low[i] if series.low else None,
                         "high": series.high[i] if series.high else None,
                         "runs": " ".join(series.runs[i]) if series.runs else "",
@@ -160,3 +182,11 @@ class Figure:
                         "value": float(panel.picture.values[row, column]),
                         "runs": "",
                     }
+
+
+def _joined(panel: Panel, series: Series) -> dict[str, object]:
+    runs = dict.fromkeys(run for point in series.runs for run in point)
+    row: dict[str, object] = {"panel": panel.title, "series": series.label}
+    for name in ("x", "y", "low", "high"):
+        row[name] = " ".join(f"{value:.6g}" for value in getattr(series, name))
+    return row | {"runs": " ".join(runs)}

@@ -71,6 +71,9 @@ class Measurement(ABC):
     kind: ClassVar[str]
     """What is measured, in the names of files: lower-case letters, digits and dashes."""
 
+    drawn: ClassVar[tuple[str, ...]] = ()
+    """Names within its result that are there to be drawn: figures tell them, and ``measured.json`` leaves them out."""
+
     @abstractmethod
     def measure(self, lab: Lab) -> Mapping[str, Any]:
         """Compute it, on one thread; plain data."""

@@ -345,11 +345,11 @@ def slope(pairs: Mapping[float, Pairs]) -> Pairs:
 def answers(found: Findings) -> list[str]:
     """What was found, with n and intervals."""
     net, densities = nets_of(found)[0], seed0.DENSITIES[found.preset]
-    said = []
+    said = [text for text in [_best(net, densities[-1])] if text]
     for method in ("dnw", "rigl", "lottery"):
         told = [_told(net.difference(f"{method}-structure", RANDOM, d), d) for d in densities]
         if all(told):
-            said.append(f"Trained from fresh values, the wirings of {words.method(method)} differ from random ones by "
+            said.append(f"Trained from fresh values, the wirings of {_plural(method)} differ from random ones by "
                         f"{'; '.join(told)} ({net.model}, points of test accuracy, 95 % intervals).")  # fmt: skip
     last = densities[-1]
     for method in ("dnw", "rigl", "lottery"):
@@ -368,11 +368,34 @@ def answers(found: Findings) -> list[str]:
     return said
 
 
+def _best(net: Paired, density: float) -> str:
+    """Whose wirings are best from fresh values, by how much, and what the paper says."""
+    had = {m: spread for m in METHODS if (spread := net.accuracy(f"{m}-structure", density)) is not None}
+    if len(had) < 2:
+        return ""
+    best, second = sorted(had, key=lambda m: -had[m].mean)[:2]
+    pairs = net.difference(f"{best}-structure", f"{second}-structure", density)
+    if pairs.span is None:
+        return ""
+    apart = "" if pairs.span.low > 0 else ", which does not tell them apart"
+    return (
+        f"At {words.sparsity(density)} sparsity, trained from fresh values, the wirings of {_plural(best)} do best: "
+        f"{had[best].mean:.2f} %, {_told(pairs, None)} points above those of {_plural(second)} "
+        f"(95 % interval, n = {pairs.n}){apart}. The paper, without numbers: DNW's and RigL's beat "
+        "random ones, a ticket's do not."
+    )
+
+
 def _told(pairs: Pairs, density: float | None) -> str:
     if pairs.span is None:
         return ""
     where = "" if density is None else f" at {words.sparsity(density)}, n = {pairs.n}"
-    return f"{pairs.mean:+.2f} ({pairs.span.low:+.2f} to {pairs.span.high:+.2f}){where}"
+    mean, low, high = (round(value, 2) + 0.0 for value in (pairs.mean, pairs.span.low, pairs.span.high))  # no -0.00
+    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f}){where}"
+
+
+def _plural(method: str) -> str:
+    return "lottery tickets" if method == "lottery" else words.method(method)
 
 
 def _against_small(best: str, rows: Mapping[str, Spread], density: float) -> str:

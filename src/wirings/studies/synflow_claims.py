@@ -256,10 +256,13 @@ def _trained_claims(found: Findings) -> list[Verdict]:
     first = next(iter(plan.SCALES[found.preset].trained))
     data = str(plan.SCALES[found.preset].trained[conv]["data"])
     controlled = str(plan.SCALES[found.preset].trained[first]["data"])
-    thin = [100 * (r["iterative"] - r["at once"]) for r in plan.results(found, plan.thinnest(found))]
+    pairs = [m for m in plan.thinnest(found) if found.measured(m) is not None]
+    thin = [100 * (r["iterative"] - r["at once"]) for r in plan.results(found, pairs)]
     drift = [r["drift"][-1]["slope"] - r["drift"][0]["slope"] for r in plan.results(found, plan.drifts(found))]
     verdicts = [
-        judge(ITERATIVE, thin, scale=scale, net=conv, data=data),
+        judge(
+            ITERATIVE, thin, scale=scale, net=conv, data=data, run_ids=[i for m in pairs for i in (m.ticket, m.dense)]
+        ),
         judge(TRAINING, drift, scale=scale, net=conv, data=data, run_ids=[r.id for r in plan.dense_of(found)]),
     ]
     ours = plan.cell(found, conv, "synflow", 2.5)
@@ -277,5 +280,7 @@ def _trained_claims(found: Findings) -> list[Verdict]:
     verdicts.append(judge(PUBLISHED_ACCURACY, published, scale=scale, net="VGG-11", data="CIFAR-10"))
     for claim, control in ((SHUFFLED, "shuffled"), (ANEW, "anew"), (INVERTED, "inverted")):
         values = list(plan.change(found, "synflow", control, 1.0).values())
-        verdicts.append(judge(claim, values, scale=scale, net=first, data=controlled))
+        behind = plan.compared(found, "synflow", control, 1.0).values()
+        ids = [r.id for pair in behind for r in pair]
+        verdicts.append(judge(claim, values, scale=scale, net=first, data=controlled, run_ids=ids))
     return verdicts

@@ -359,18 +359,27 @@ def cell(found: Findings, net: str, method: str, exponent: float = 0.0) -> list[
 
 def accuracies(records: Iterable[Record]) -> dict[int, float]:
     """Seed -> accuracy in percent: of the last values, or under the protocol "paper" of the best epoch."""
-    return {
-        r.seed: 100 * (r.test_accuracy_best if r.run.protocol == "paper" else r.test_accuracy_last) for r in records
-    }
+    return {r.seed: _accuracy(r) for r in records}
+
+
+def _accuracy(record: Record) -> float:
+    return 100 * (record.test_accuracy_best if record.run.protocol == "paper" else record.test_accuracy_last)
 
 
 def change(found: Findings, method: str, control: str, exponent: float) -> dict[int, float]:
     """Seed -> how accuracy changes, in points."""
+    return {
+        seed: _accuracy(changed) - _accuracy(before)
+        for seed, (changed, before) in compared(found, method, control, exponent).items()
+    }
+
+
+def compared(found: Findings, method: str, control: str, exponent: float) -> dict[int, tuple[Record, Record]]:
+    """Seed -> the run that was changed, and what it is compared with."""
     net, density = next(iter(SCALES[found.preset].trained)), 10**-exponent
 
-    def of(name: str, shift: int = 0) -> dict[int, float]:
-        records = [r for r in found.of(name, density=density) if r.run.model == net]
-        return {seed - shift: value for seed, value in accuracies(records).items()}
+    def of(name: str, shift: int = 0) -> dict[int, Record]:
+        return {r.seed - shift: r for r in found.of(name, density=density) if r.run.model == net}
 
     pairs = {
         "anew": (of(f"{method}-anew", FRESH), of(method)),
@@ -378,4 +387,4 @@ def change(found: Findings, method: str, control: str, exponent: float) -> dict[
         "inverted": (of(f"{method}-inverted"), of(method)),
     }
     changed, before = pairs[control]
-    return {seed: changed[seed] - before[seed] for seed in sorted(changed.keys() & before.keys())}
+    return {seed: (changed[seed], before[seed]) for seed in sorted(changed.keys() & before.keys())}

@@ -38,6 +38,7 @@ class Emergence(Measurement):
     """
 
     kind: ClassVar[str] = "emergence"
+    drawn: ClassVar[tuple[str, ...]] = ("traces", "units", "degrees")
     run: str
     units: int = 0
 

@@ -114,7 +114,7 @@ def _critical_row(net: str, scorer: str, results: Sequence[dict[str, Any]]) -> R
             results[0]["maximal"],
             PUBLISHED.get((net, scorer)),
         ),
-        method="static" if scorer == "random" else scorer.split("-")[0],
+        method="static" if scorer == "random" else scorer,
     )
 
 
@@ -259,15 +259,15 @@ def _control_table(found: Findings) -> Table:
     net = next(iter(plan.SCALES[found.preset].trained))
     rows = []
     for exponent, method in itertools.product(plan.controlled(found.preset), ("synflow", "snip", "magnitude")):
-        origin = {r.seed: r for r in found.of(method, density=10**-exponent) if r.run.model == net}
         for control in ("anew", "shuffled", "inverted"):
             values = list(plan.change(found, method, control, exponent).values())
+            behind = plan.compared(found, method, control, exponent).values()
             if values:
                 spread = Spread(tuple(values))
                 rows.append(
                     Row(
                         values=(f"{exponent:g}", words.method(method), control, spread, spread.interval, spread.n),
-                        runs=tuple(r.id for r in origin.values()),
+                        runs=tuple(r.id for pair in behind for r in pair),
                         method=method,
                     )
                 )
@@ -344,39 +344,42 @@ def _renamed(figure: Figure, net: str) -> Figure:
 
 def _critical_figure(found: Findings) -> Figure | None:
     nets = list(plan.SCALES[found.preset].nets)
+    scorers = (*SCORERS, "synflow")
     series = []
-    for scorer in (*SCORERS, "synflow"):
+    for lane, scorer in enumerate(scorers):
+        aside = 0.13 * (lane - (len(scorers) - 1) / 2)  # a lane each: none lies on another
         points = []
+        below = []
         for place, net in enumerate(nets):
             if scorer == "synflow":
-                values = plan.alive(plan.results(found, (m for name, m in plan.flowing(found) if name == net)))
+                tried = plan.results(found, (m for name, m in plan.flowing(found) if name == net))
+                values = plan.alive(tried)
+                if tried and not values:
+                    below.append((min(t["exponent"] for r in tried for t in r["tried"]), place + aside))
             else:
                 values = [r["exponent"] for r in plan.exponents_of(found, net, scorer)]
             if values:
-                points.append((sum(values) / len(values), place, min(values), max(values)))
+                points.append((sum(values) / len(values), place + aside, min(values), max(values)))
+        method = "static" if scorer == "random" else scorer
         if points:
             x, y, low, high = zip(*points, strict=True)
             series.append(
                 Series(
-                    label=plan.NAMES[scorer],
-                    method="static" if scorer == "random" else scorer.removesuffix("-synflow-data"),
-                    style="points",
-                    across=True,
-                    x=x,
-                    y=tuple(float(place) for place in y),
-                    low=low,
-                    high=high,
-                    quiet=scorer == "grasp-synflow-data",
+                    label=plan.NAMES[scorer], method=method, style="points", across=True, x=x, y=y, low=low, high=high
                 )
             )
+        if below:
+            x, y = zip(*below, strict=True)
+            label = f"{plan.NAMES[scorer]}, less than that"
+            series.append(Series(label=label, method=method, style="points", across=True, x=x, y=y, bound="below"))
     if not series:
         return None
     return Figure(
         name="critical",
         title="How far can a network be pruned before a layer dies?",
         caption="The largest compression that leaves every layer a connection, mean and range over seeds. "
-        "SynFlow's point is the largest compression of those tried, up to one connection a layer; it is missing "
-        "where 1×1 shortcuts die first, at every compression tried.",
+        "SynFlow's point is the largest compression of those tried, up to one connection a layer; an arrow stands at "
+        "the smallest one tried where even that empties a layer (1×1 shortcuts).",
         alt="For each network a row of points, one a scorer, along the exponent of the critical compression.",
         panels=(
             Panel(

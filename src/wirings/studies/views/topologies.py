@@ -463,7 +463,7 @@ def one_time_figure(found: Findings) -> Figure | None:
             published = CURVES.get((net, scope))
             if series and published:
                 x, y = tuple(1 - r for r in published), tuple(published.values())
-                series.append(Series(label=f"published, {said}", x=x, y=y, quiet=True))
+                series.append(Series(label=f"published, {said}", method=colour, x=x, y=y, quiet=True))
         if series:
             panels.append(
                 Panel(
@@ -483,7 +483,7 @@ def one_time_figure(found: Findings) -> Figure | None:
         name="one-time",
         title="How much can be pruned at once, without retraining?",
         caption="Test accuracy of trained networks whose smallest weights were set to zero, mean over networks; "
-        "published values in grey.",
+        "published values as hollow points on dotted lines.",
         alt="Lines of test accuracy against sparsity for one-time pruning, ours and the published ones.",
         panels=tuple(panels),
     )
@@ -570,19 +570,23 @@ def size_figure(found: Findings) -> Figure | None:
             cells = [(d, pick(found, net, label, d)) for d in SMALLER[found.preset][net]]
             points = [(d, records) for d, records in cells if records]
             if points:
-                series.append(_by_density(called(label), label, points))
-                published = {f: v for f, v in SIZES.get((net, label), {}).items() if f <= 1}
+                if label == "bernoulli" and (dense := pick(found, net, "dense")):
+                    points = [*points, (1.0, dense)]
+                series.append(_by_density(called(label), label, sorted(points)))
+                published = dict(sorted((f, v) for f, v in SIZES.get((net, label), {}).items() if f <= 1))
                 x, y = tuple(published), tuple(published.values())
-                series.append(Series(label=f"{called(label)}, published", x=x, y=y, quiet=True))
+                name = f"{called(label)}, published (one run)"
+                series.append(Series(label=name, method=_colour(label), x=x, y=y, quiet=True))
         if series:
-            panels.append(_sparsity_panel(NETS[net], series, SMALLER[found.preset][net]))
+            panels.append(_sparsity_panel(NETS[net], series, sorted({x for s in series for x in s.x})))
     if not panels:
         return None
     return Figure(
         name="sizes",
         title="What do structures written before training cost?",
         caption="Networks of the dense size: test accuracy against the sparsity of the layers that are wired, mean "
-        "over seeds with 95 % interval; published single runs in grey.",
+        "over seeds with 95 % interval. Hollow points on dotted lines are the published ones, a single run each. A "
+        "random structure without a missing weight is the dense network.",
         alt="Lines of test accuracy against sparsity for random structures and RadiX-Nets, with published values.",
         panels=tuple(panels),
     )
