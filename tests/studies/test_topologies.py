@@ -21,7 +21,8 @@ from wirings.studies.measures.topologies import RadixTheory, Thresholds, _factor
 from wirings.studies.registry import study_of
 from wirings.studies.study import Findings
 from wirings.studies.topologies import answers, measurements, study
-from wirings.studies.views.topologies import PUBLISHED, SIZES, interpolated, tables
+from wirings.studies.views.alford import PUBLISHED, SIZES
+from wirings.studies.views.topologies import interpolated, tables
 from wirings.training.loop import train
 from wirings.training.records import Record
 from wirings.training.settings import Run

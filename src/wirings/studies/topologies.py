@@ -12,7 +12,9 @@ from wirings.studies.measurement import Measurement
 from wirings.studies.measures.topologies import Logits, OneTime, RadixTheory, Shape, Thresholds
 from wirings.studies.study import Findings, Preset, Study
 from wirings.studies.tables import Spread
-from wirings.studies.views import topologies as views
+from wirings.studies.views.alford import CURVES, PUBLISHED, SIZES
+from wirings.studies.views.topologies import tables
+from wirings.studies.views.topologies_figures import figures
 from wirings.training.records import Record
 
 
@@ -64,7 +66,7 @@ def _sparsest(found: Findings) -> str:
         return ""
     best, second = ranked[:2]
     above = _span([ours - theirs for ours, theirs in paired(sides[best], sides[second])])
-    numbers = views.PUBLISHED | views.SIZES
+    numbers = PUBLISHED | SIZES
     published = [numbers.get(("fc", label), {}).get(density) for label in (best, second)]
     said = f"; published: {published[0] - published[1]:.2f}" if published[0] and published[1] else ""
     dense = pick(found, "fc", "dense")
@@ -102,7 +104,7 @@ def _equal(found: Findings) -> str:
 
 def _published(net: str, label: str, factor: float, other: str, beside: float) -> str:
     """How far one was published above the other, of a single run each; nothing where it was not."""
-    one, two = views.SIZES.get((net, label), {}).get(factor), views.SIZES.get((net, other), {}).get(beside)
+    one, two = SIZES.get((net, label), {}).get(factor), SIZES.get((net, other), {}).get(beside)
     return "" if one is None or two is None else f"; published: {one - two:.2f}"
 
 
@@ -135,7 +137,7 @@ def _lost(found: Findings) -> str:
     if not curves:
         return ""
     lost = {share: Spread(tuple(c[0.0] - c[share] for c in curves)).mean for share in (0.5, 0.9, 0.97)}
-    curve = views.CURVES["fc", "global"]
+    curve = CURVES["fc", "global"]
     parts = ", ".join(
         f"{value:.2f} points at {words.sparsity(1 - share)} (published: {curve[0] - curve[share]:.2f})"
         for share, value in lost.items()
@@ -182,8 +184,8 @@ study = Study(
     },
     runs=alford.runs,
     measurements=measurements,
-    tables=views.tables,
-    figures=views.figures,
+    tables=tables,
+    figures=figures,
     claims=alford_claims.verdicts,
     answers=answers,
     source="S. Alford, R. Robinett, L. Milechin, J. Kepner 2019: Training Behavior of Sparse Neural Network Topologies",
