@@ -91,11 +91,29 @@ def test_peers_run_where_they_are_installed_and_are_named_where_not() -> None:
     assert "dense, bf16" not in rows
 
 
-@pytest.mark.parametrize("peer", ["scipy", "torch-csr"])
+HERE = [p for p in peers.PEERS[2:] if p not in peers.PACKAGES or importlib.util.find_spec(peers.PACKAGES[p])]
+
+
+@pytest.mark.parametrize("peer", HERE)
 def test_a_peers_layer_computes_the_same(peer: str) -> None:
     weight = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)).relu()
     x = torch.randn(3, 7, generator=torch.Generator().manual_seed(1))
-    assert torch.allclose(peers.layer(peer, weight)(x), x @ weight.t(), atol=1e-5)
+    layer = peers.layer(peer, weight)
+    y = layer(x)
+    assert torch.allclose(y, x @ weight.t(), atol=1e-5)
+    if peer in peers.TRAINS:
+        before = y.square().sum()
+        before.backward()
+        torch.optim.SGD(layer.parameters(), lr=1e-3).step()
+        assert layer(x).square().sum() < before
+
+
+def test_a_peer_that_is_not_installed_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert peers.asked(["dense", "sparselab", "mkl"], offers=peers.PEERS) == (
+        ("dense",),
+        {"sparselab": "not installed (pip install sparselab)", "mkl": "not installed (pip install sparse-dot-mkl)"},
+    )
 
 
 def test_uneven_masks_have_the_counts_of_random_ones_and_uneven_rows() -> None:

@@ -4,14 +4,28 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
+from wirings.core.topology import Topology
 from wirings.kernels import ConvIndex, available, conv, describe, isa, native, to_planes
+from wirings.sparse import SparseLinear
 
 SOURCES = Path(native.__file__).parent / "cpu"
+
+
+@pytest.fixture
+def bare_folder(tmp_path, monkeypatch):
+    """A folder without kernels, where they are looked for."""
+    monkeypatch.delenv("WIRINGS_ISA", raising=False)
+    monkeypatch.setattr(native, "_path", lambda name: tmp_path / f"wirings_{name}.so")
+    monkeypatch.setattr(native, "_forced", [])
+    for name in ("_load", "_chosen"):
+        monkeypatch.setattr(native, name, cache(getattr(native, name).__wrapped__))
+    return tmp_path
 
 
 def test_every_signature_is_that_of_the_source():
@@ -54,6 +68,28 @@ def test_the_best_build_is_taken_unless_told_otherwise():
             [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
         )
         assert run.stdout.strip() == wanted
+
+
+def test_without_kernels_the_reason_and_the_way_out_are_told(bare_folder):
+    assert describe() == (
+        "pure-torch kernels, correct but slow (no C++ compiler was found when wirings was installed; "
+        "with GCC 12, Clang or newer, install it again: pip install --force-reinstall --no-deps)"
+    )
+    assert (available(), isa(), native.installed()) == (False, "torch", ())
+    layer = SparseLinear.from_topology(Topology.at((2, 3), [0, 5]))
+    layer(torch.ones(1, 3)).sum().backward()
+    assert layer.values.grad.tolist() == [1.0, 1.0]
+
+
+def test_kernels_of_another_system_are_left_alone_and_named(bare_folder):
+    (bare_folder / "wirings_generic.so").write_bytes(b"not a library")
+    assert not available()
+    assert re.fullmatch(
+        r"pure-torch kernels, correct but slow \(the compiled ones do not load here: .*wirings_generic.so: .*\)",
+        describe(),
+    )
+    with pytest.raises(ValueError, match="the kernels for 'generic' are not here: the compiled ones do not load"):
+        native._required("generic")
 
 
 def test_a_build_that_is_not_here_is_refused():

@@ -96,9 +96,9 @@ def _case(case: Case, against: Sequence[str], rounds: int) -> Result:
                 contenders.append(Contender(name, block, density, mask, error=off))
             for peer in (p for p in against if p in peers.TRAINS and mask == case.masks[0]):
                 theirs = nets.of_peer(peer, dense, wiring)
-                off_ = None if peer == "sparselab" else nets.error(theirs, twin, x[:16])
+                off = nets.error(theirs, twin, x[:16])
                 block = nets.training(theirs, x, labels, foreach=False)
-                contenders.append(Contender(peer, block, density, mask, error=off_))
+                contenders.append(Contender(peer, block, density, mask, error=off))
     return measured(f"{case.name}, batch {case.batch}", contenders, rounds=rounds, batch=case.batch)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,10 +49,7 @@ def asked(names: Iterable[str], *, offers: Sequence[str]) -> tuple[tuple[str, ..
 
 
 def layer(peer: str, weight: Tensor) -> nn.Module:
-    """A peer's linear layer with the non-zeros of a dense weight ``(out, in)``, taking ``(batch, in)``.
-
-    ``sparselab`` draws its own positions at the same density: it takes none.
-    """
+    """A peer's linear layer with the non-zeros of a dense weight ``(out, in)``, bias zero; it takes ``(batch, in)``."""
     if peer == "torch-csr":
         return TorchCSR(weight)
     if peer == "sparseprop":
@@ -57,13 +57,32 @@ def layer(peer: str, weight: Tensor) -> nn.Module:
         made: nn.Module = kind(weight.clone(), nn.Parameter(torch.zeros(weight.shape[0])))
         return made
     if peer == "sparselab":
-        kind = importlib.import_module("sparselab").SparseLinear
-        share = 1 - float(weight.count_nonzero()) / weight.numel()
-        made = kind(weight.shape[1], weight.shape[0], sparsity=share)
-        return made
+        return _sparselab(weight)
     if peer in ("mkl", "scipy"):
         return Multiplied(peer, weight)
     raise AssertionError(f"no layer of {peer}")
+
+
+def _sparselab(weight: Tensor) -> nn.Module:
+    """Its layer draws its own positions; ours are put in their place, as its own `router` puts new ones."""
+    package: Any = importlib.import_module("sparselab")
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore", UserWarning)  # "sparse CSR support is in beta"
+        made: Any = package.SparseLinear(weight.shape[1], weight.shape[0])
+        made._csr = package.PaddedCSR.from_dense(weight.detach())
+    made._values = nn.Parameter(torch.from_numpy(np.asarray(made._csr.values)))
+    nn.init.zeros_(made.bias)
+    _hold_threads("sparselab")
+    found: nn.Module = made
+    return found
+
+
+def _hold_threads(package: str) -> None:
+    """A wheel's own OpenMP runtime does not hear how many threads torch has: it is told."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    for path in {line.split()[-1] for line in lines if f"/{package}.libs/libgomp" in line}:
+        ctypes.CDLL(path).omp_set_num_threads(torch.get_num_threads())
 
 
 class TorchCSR(nn.Module):

@@ -117,11 +117,8 @@ def describe() -> str:
     """One line for people: which kernels run here, and why not better ones."""
     used = library()
     if used is None:
-        wish = os.environ.get("WIRINGS_ISA")
-        reason = (
-            "WIRINGS_ISA=torch" if wish == "torch" else "none were built: no C++ compiler when wirings was installed"
-        )
-        return f"pure-torch kernels ({reason})"
+        reason = "WIRINGS_ISA=torch" if installed() else _why_not("generic")
+        return f"pure-torch kernels, correct but slow ({reason})"
     team = "shares torch's threads" if used.has_threads else "one thread: built without OpenMP"
     others = ", ".join(name for name in installed() if name != used.isa)
     return (
@@ -145,6 +142,7 @@ def threads(work: int) -> int:
 
 
 _forced: list[Library | None] = []
+_refused: dict[str, str] = {}  # build -> what the system's loader said
 
 
 @cache
@@ -173,7 +171,12 @@ def _required(name: str) -> Library | None:
 
 def _why_not(name: str) -> str:
     if not _path("generic").exists():
-        return "no C++ compiler was found when wirings was installed"
+        return (
+            "no C++ compiler was found when wirings was installed; "
+            "with GCC 12, Clang or newer, install it again: pip install --force-reinstall --no-deps"
+        )
+    if _load("generic") is None:
+        return f"the compiled ones do not load here: {_refused['generic']}"
     return "this processor cannot run them" if _path(name).exists() else "the compiler could not build them"
 
 
@@ -184,4 +187,8 @@ def _path(name: str) -> Path:
 @cache
 def _load(name: str) -> Library | None:
     path = _path(name)
-    return Library(name, path) if path.exists() else None
+    try:
+        return Library(name, path) if path.exists() else None
+    except OSError as error:  # a wheel from another kind of system, say, or no OpenMP runtime where torch brings none
+        _refused[name] = str(error)
+        return None
