@@ -20,6 +20,8 @@ DENSE = ("dense", "dense-bf16")
 PACKAGES = {"sparseprop": "sparseprop", "sparselab": "sparselab", "mkl": "sparse_dot_mkl", "scipy": "scipy"}
 """Peer -> the package that it needs; `torch-csr` needs none."""
 
+_HOW = {"sparseprop": "from its sources, github.com/IST-DASLab/sparseprop"}
+
 PEERS = (*DENSE, "torch-csr", *PACKAGES)
 TRAINS = ("torch-csr", "sparseprop", "sparselab")
 """Peers that have a gradient."""
@@ -42,7 +44,7 @@ def asked(names: Iterable[str], *, offers: Sequence[str]) -> tuple[tuple[str, ..
         if name not in offers:
             missing[name] = "not part of this benchmark"
         elif name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
-            missing[name] = f"not installed (pip install {PACKAGES[name].replace('_', '-')})"
+            missing[name] = f"not installed ({_HOW.get(name, f'pip install {PACKAGES[name]}'.replace('_', '-'))})"
         else:
             found.append(name)
     return tuple(found), missing
