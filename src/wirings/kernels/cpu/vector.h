@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #if !defined(WIRINGS_VECTOR_BYTES)
@@ -24,6 +25,16 @@ namespace wirings {
 // Innermost extent of every panel: sixteen samples side by side, whatever the vector's own width.
 constexpr int LANES = 16;
 
+// bfloat16 as it is stored: the upper half of a float. Kernels widen it as they read, compute in float, and round once, as
+// they write.
+enum class bf16 : uint16_t {};
+
+template <class S>
+constexpr bool is_bf16 = std::is_same_v<S, bf16>;
+// What numbers that are stored as S are computed in.
+template <class S>
+using Wide = std::conditional_t<is_bf16<S>, float, S>;
+
 template <class T>
 struct VectorOf;
 template <>
@@ -35,10 +46,15 @@ struct VectorOf<double> {
     typedef double type __attribute__((vector_size(WIRINGS_VECTOR_BYTES)));
 };
 
+template <>
+struct VectorOf<bf16> {  // to be moved about, not to compute with; no more than a strip is wide
+    typedef uint16_t type __attribute__((vector_size(WIRINGS_VECTOR_BYTES < 32 ? WIRINGS_VECTOR_BYTES : 32)));
+};
+
 template <class T>
 using Vector = typename VectorOf<T>::type;
 template <class T>
-constexpr int VL = WIRINGS_VECTOR_BYTES / sizeof(T);
+constexpr int VL = sizeof(Vector<T>) / sizeof(T);
 
 template <class T>
 INLINE Vector<T> load(const T* p) {
@@ -65,6 +81,73 @@ INLINE Vector<T> splat(T x) {
 template <class T>
 INLINE Vector<T> positive_part(Vector<T> v) {
     return v < 0 ? Vector<T>{} : v;  // a NaN stays a NaN, as in torch.relu
+}
+
+typedef uint32_t Words __attribute__((vector_size(WIRINGS_VECTOR_BYTES)));
+typedef uint16_t Halves __attribute__((vector_size(WIRINGS_VECTOR_BYTES / 2)));
+
+// The upper halves of floats, where they are, rounded to the nearest, ties to even; below them anything.
+INLINE Words upper_halves(Vector<float> v) {
+    Words bits = (Words)v;
+    return v == v ? bits + 0x7fff + (bits >> 16 & 1) : Words{} + 0x7fc00000;
+}
+
+INLINE float widened(bf16 x) {
+    uint32_t bits = uint32_t(x) << 16;
+    float wide;
+    std::memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+template <class T>
+INLINE T widened(T x) {
+    return x;
+}
+
+template <class S>
+INLINE S rounded(Wide<S> x) {
+    if constexpr (is_bf16<S>) {
+        uint32_t bits;
+        std::memcpy(&bits, &x, sizeof bits);
+        return bf16(x == x ? (bits + 0x7fff + (bits >> 16 & 1)) >> 16 : 0x7fc0);
+    } else {
+        return x;
+    }
+}
+
+// Vectors that `read` and `write` treat together where NV of them lie in a row: two of bfloat16, so that one load serves
+// both.
+template <class S, int NV>
+constexpr int RUN = is_bf16<S> && NV % 2 == 0 ? 2 : 1;
+
+// Widens R vectors of samples. Two of bfloat16 become the even and the odd samples: which lane holds which does not matter
+// to kernels that treat all lanes alike, and `write` puts them back.
+template <int R, class S>
+INLINE void read(const S* p, Vector<Wide<S>>* v) {
+    if constexpr (!is_bf16<S>) {
+        v[0] = load(p);
+    } else if constexpr (R == 2) {
+        Words pairs;
+        std::memcpy(&pairs, p, sizeof pairs);
+        v[0] = (Vector<float>)(pairs << 16);
+        v[1] = (Vector<float>)(pairs & 0xffff0000u);
+    } else {
+        Halves halves;
+        std::memcpy(&halves, p, sizeof halves);
+        v[0] = (Vector<float>)(__builtin_convertvector(halves, Words) << 16);
+    }
+}
+
+template <int R, class S>
+INLINE void write(S* p, const Vector<Wide<S>>* v) {
+    if constexpr (!is_bf16<S>) {
+        store(p, v[0]);
+    } else if constexpr (R == 2) {
+        Words pairs = upper_halves(v[0]) >> 16 | (upper_halves(v[1]) & 0xffff0000u);
+        std::memcpy(p, &pairs, sizeof pairs);
+    } else {
+        Halves halves = __builtin_convertvector(upper_halves(v[0]) >> 16, Halves);
+        std::memcpy(p, &halves, sizeof halves);
+    }
 }
 
 // `low` and `high` are the two halves of a butterfly over lanes whose number has bit `S` clear or set. Their pair
