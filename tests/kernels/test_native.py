@@ -57,7 +57,7 @@ def test_the_best_build_is_taken_unless_told_otherwise():
 
 
 def test_a_build_that_is_not_here_is_refused():
-    sentence = r"`WIRINGS_ISA` must be one of generic, avx2, avx512, torch\. Got 'sse9'"
+    sentence = r"`WIRINGS_ISA` must be one of generic, avx2, avx512, avx512bf16, torch\. Got 'sse9'"
     with pytest.raises(ValueError, match=sentence), native.using("sse9"):
         pass
 

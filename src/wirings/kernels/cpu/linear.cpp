@@ -68,6 +68,50 @@ void forward_block(const Rows<S, C>& a, const S* bias, bool relu, const S* x, S*
     }
 }
 
+#ifdef __AVX512BF16__
+// The same in bfloat16 by pairs of connections, NV even.
+template <int NV, class C>
+void forward_pairs(const Rows<bf16, C>& a, const bf16* bias, bool relu, const bf16* x, bf16* y, int64_t width, Range rows,
+                   int64_t base) {
+    constexpr int U = NV >= 8 ? 1 : 8 / NV, N = VL<float>;
+    for (int64_t r = rows.first; r < rows.last; r++) {
+        Vector<float> sum[U][NV];
+        for (int u = 0; u < U; u++) {
+            for (int v = 0; v < NV; v++) sum[u][v] = u == 0 && bias ? splat(widened(bias[r])) : zero<float>();
+        }
+        int64_t k = a.pointer[r], end = a.pointer[r + 1];
+        auto add = [&](int64_t q, auto alone, Vector<float>* onto) INLINE_LAMBDA {
+            const bf16* one = x + int64_t(a.other[q]) * width;
+            const bf16* two = alone ? one : x + int64_t(a.other[q + 1]) * width;
+            Words w = alone ? splat_one(a.value + q) : splat_two(a.value + q);
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v += 2) {
+                Words low, high;
+                zip(words(one + v * N), alone ? Words{} : words(two + v * N), low, high);
+                onto[v] = add_pairs(onto[v], w, low);
+                onto[v + 1] = add_pairs(onto[v + 1], w, high);
+            }
+        };
+        for (; k + 2 * U <= end; k += 2 * U) {
+#pragma GCC unroll 8
+            for (int u = 0; u < U; u++) add(k + 2 * u, std::false_type{}, sum[u]);
+        }
+        for (; k + 2 <= end; k += 2) add(k, std::false_type{}, sum[0]);
+        if (k < end) add(k, std::true_type{}, sum[0]);
+#pragma GCC unroll 8
+        for (int half = U / 2; half >= 1; half /= 2) {
+#pragma GCC unroll 8
+            for (int u = 0; u < half; u++) {
+                for (int v = 0; v < NV; v++) sum[u][v] += sum[u + half][v];
+            }
+        }
+        bf16* out = y + (r - base) * width;
+        for (int v = 0; v < NV; v++) sum[0][v] = relu ? positive_part<float>(sum[0][v]) : sum[0][v];
+        for (int v = 0; v < NV; v += 2) write_zipped(out + v * N, sum[0][v], sum[0][v + 1]);
+    }
+}
+#endif
+
 // Cuts a width into blocks of at most eight vectors and calls work(vectors as a constant, first sample) on each.
 template <class S, class F>
 INLINE void by_block(int64_t width, F&& work) {
@@ -93,13 +137,18 @@ INLINE void by_block(int64_t width, F&& work) {
 
 template <class S, class C>
 void forward_rows(const Rows<S, C>& a, const S* bias, bool relu, const S* x, S* y, int64_t width, Range rows, int64_t base) {
-    by_block<S>(width, [&](auto nv, int64_t at) { forward_block<nv()>(a, bias, relu, x + at, y + at, width, rows, base); });
+    by_block<S>(width, [&](auto nv, int64_t at) {
+#ifdef __AVX512BF16__
+        if constexpr (is_bf16<S> && nv() % 2 == 0) return forward_pairs<nv()>(a, bias, relu, x + at, y + at, width, rows, base);
+#endif
+        forward_block<nv()>(a, bias, relu, x + at, y + at, width, rows, base);
+    });
 }
 
 // One pass over the connections of each row r of `a`, with own = the row's samples in `near` and each connection reading
 // a row of `far`: gradient[k] (+)= <near[r], far[other[k]]>, and, where INPUT, out[r] = sum_k value[k] far[other[k]].
 template <int NV, bool INPUT, class S, class C>
-void backward_block(const Rows<Wide<S>, C>& a, const S* near, const S* far, S* out, Wide<S>* gradient, int64_t width, Range rows,
+void backward_block(const Rows<S, C>& a, const S* near, const S* far, S* out, Wide<S>* gradient, int64_t width, Range rows,
                     int64_t base, bool first) {
     using T = Wide<S>;
     constexpr int N = VL<T>, R = RUN<S, NV>;
@@ -118,7 +167,7 @@ void backward_block(const Rows<Wide<S>, C>& a, const S* near, const S* far, S* o
                 for (int v = 0; v < NV; v += R) __builtin_prefetch(soon + v * N);
             }
             Vector<T> dot, w;
-            if constexpr (INPUT) w = splat(a.value[k + q]);
+            if constexpr (INPUT) w = splat(widened(a.value[k + q]));
 #pragma GCC unroll 8
             for (int v = 0; v < NV; v += R) {
                 Vector<T> g[R];
@@ -160,15 +209,86 @@ void backward_block(const Rows<Wide<S>, C>& a, const S* near, const S* far, S* o
     }
 }
 
+#ifdef __AVX512BF16__
+// The same in bfloat16: the products of a connection by pairs of samples, what it sends back by pairs of connections.
+template <int NV, bool INPUT, class C>
+void backward_pairs(const Rows<bf16, C>& a, const bf16* near, const bf16* far, bf16* out, float* gradient, int64_t width,
+                    Range rows, int64_t base, bool first) {
+    constexpr int N = VL<float>;
+    for (int64_t r = rows.first; r < rows.last; r++) {
+        Words own[NV / 2], before[NV / 2];
+        Vector<float> sum[NV];
+        const bf16* mine = near + r * width;
+        for (int v = 0; v < NV; v += 2) own[v / 2] = words(mine + v * N);
+        for (int v = 0; v < NV; v++) sum[v] = zero<float>();
+        int64_t k = a.pointer[r];
+        const int64_t end = a.pointer[r + 1];
+        auto product = [&](int q, auto alone) INLINE_LAMBDA {
+            const bf16* row = far + int64_t(a.other[k + q]) * width;
+            if constexpr (NV >= 4) {
+                const bf16* soon = far + int64_t(a.other[std::min(k + q + AHEAD, a.last)]) * width;
+#pragma GCC unroll 4
+                for (int v = 0; v < NV; v += 2) __builtin_prefetch(soon + v * N);
+            }
+            Vector<float> dot = zero<float>();
+            Words w;
+            if constexpr (INPUT) w = alone ? splat_one(a.value + k + q) : splat_two(a.value + k + q - 1);
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v += 2) {
+                Words g = words(row + v * N);
+                dot = add_pairs(dot, g, own[v / 2]);
+                if constexpr (INPUT) {
+                    if (alone || q % 2 == 1) {  // every second connection, the one before still at hand
+                        Words low, high;
+                        zip(alone ? g : before[v / 2], alone ? Words{} : g, low, high);
+                        sum[v] = add_pairs(sum[v], w, low);
+                        sum[v + 1] = add_pairs(sum[v + 1], w, high);
+                    }
+                    before[v / 2] = g;
+                }
+            }
+            return dot;
+        };
+        auto group = [&](auto size) INLINE_LAMBDA {
+            constexpr int G = size();
+            Vector<float> s = sums<float, G>([&](int q) INLINE_LAMBDA { return product(q, std::bool_constant<G == 1>{}); });
+            float* g = gradient + k;
+            if constexpr (G == N) {
+                store(g, first ? s : load(g) + s);
+            } else {
+                for (int q = 0; q < G; q++) g[q] = first ? s[q] : g[q] + s[q];
+            }
+            k += G;
+        };
+        while (end - k >= N) group(std::integral_constant<int, N>{});
+        if (end - k >= 8) group(std::integral_constant<int, 8>{});
+        if (end - k >= 4) group(std::integral_constant<int, 4>{});
+        if (end - k >= 2) group(std::integral_constant<int, 2>{});
+        if (end - k >= 1) group(std::integral_constant<int, 1>{});
+        if constexpr (INPUT) {
+            bf16* o = out + (r - base) * width;
+            for (int v = 0; v < NV; v += 2) write_zipped(o + v * N, sum[v], sum[v + 1]);
+        }
+    }
+}
+#endif
+
 template <bool INPUT, class S, class C>
-void backward_rows(const Rows<Wide<S>, C>& a, const S* near, const S* far, S* out, Wide<S>* gradient, int64_t width, Range rows,
+void backward_rows(const Rows<S, C>& a, const S* near, const S* far, S* out, Wide<S>* gradient, int64_t width, Range rows,
                    int64_t base, bool first) {
     by_block<S>(width, [&](auto nv, int64_t at) {
         constexpr int NV = nv();
         constexpr int HALF = NV > 4 && WIRINGS_VECTOR_BYTES < 64 ? 4 : NV;  // own + sum + dots must fit sixteen registers
         for (int part = 0; part < NV; part += HALF) {
             int64_t o = at + part * VL<Wide<S>>;
-            backward_block<HALF, INPUT>(a, near + o, far + o, INPUT ? out + o : out, gradient, width, rows, base, first && o == 0);
+            S* there = INPUT ? out + o : out;
+#ifdef __AVX512BF16__
+            if constexpr (is_bf16<S> && HALF % 2 == 0) {
+                backward_pairs<HALF, INPUT>(a, near + o, far + o, there, gradient, width, rows, base, first && o == 0);
+                continue;
+            }
+#endif
+            backward_block<HALF, INPUT>(a, near + o, far + o, there, gradient, width, rows, base, first && o == 0);
         }
     });
 }
@@ -222,14 +342,14 @@ void mask_and_sum(const S* output, const S* gradient, S* masked, Wide<S>* bias_g
     }
 }
 
-template <class S>
-void take(const S* source, const void* permutation, int64_t wide, Range r, Wide<S>* target) {
+template <class T>
+void take(const T* source, const void* permutation, int64_t wide, Range r, T* target) {
     if (wide == 4) {
         const int32_t* p = static_cast<const int32_t*>(permutation);
-        for (int64_t k = r.first; k < r.last; k++) target[k] = widened(source[p[k]]);
+        for (int64_t k = r.first; k < r.last; k++) target[k] = source[p[k]];
     } else {
         const int64_t* p = static_cast<const int64_t*>(permutation);
-        for (int64_t k = r.first; k < r.last; k++) target[k] = widened(source[p[k]]);
+        for (int64_t k = r.first; k < r.last; k++) target[k] = source[p[k]];
     }
 }
 
@@ -310,9 +430,9 @@ API int wirings_backward_panels(int64_t stored, int64_t narrow, int64_t wide, co
         using T = Wide<S>;
         using C = decltype(c);
         const int64_t nnz = pointer[columns];
-        Scratch<T> own_values(nnz), own_gradient(nnz);
-        Scratch<S> masked(output ? rows * width : 0);
-        Rows<T, C> a{pointer, static_cast<const C*>(row), own_values, nnz - 1};
+        Scratch<T> own_gradient(nnz);
+        Scratch<S> own_values(nnz), masked(output ? rows * width : 0);
+        Rows<S, C> a{pointer, static_cast<const C*>(row), own_values, nnz - 1};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, columns, member, size), connections{pointer[mine.first], pointer[mine.last]};
             Range features = part(rows, member, size, 16);
@@ -351,9 +471,9 @@ API int wirings_backward(int64_t stored, int64_t narrow, int64_t wide, const int
         using T = Wide<S>;
         using C = decltype(c);
         const int64_t nnz = pointer[columns];
-        Scratch<T> own_values(nnz), own_gradient(nnz);
-        Scratch<S> near(columns * most), far(rows * most), outputs(output ? rows * most : 0);
-        Rows<T, C> a{pointer, static_cast<const C*>(row), own_values, nnz - 1};
+        Scratch<T> own_gradient(nnz);
+        Scratch<S> own_values(nnz), near(columns * most), far(rows * most), outputs(output ? rows * most : 0);
+        Rows<S, C> a{pointer, static_cast<const C*>(row), own_values, nnz - 1};
         team(threads, [&](int member, int size) {
             alignas(64) S tile[TILE_ROWS * MAX_WIDTH];
             Range mine = rows_of(pointer, columns, member, size), connections{pointer[mine.first], pointer[mine.last]};
@@ -392,7 +512,7 @@ API int wirings_sddmm_panels(int64_t stored, int64_t narrow, const int64_t* poin
         using S = decltype(s);
         using T = Wide<S>;
         using C = decltype(c);
-        Rows<T, C> a{pointer, static_cast<const C*>(column), nullptr, pointer[rows] - 1};
+        Rows<S, C> a{pointer, static_cast<const C*>(column), nullptr, pointer[rows] - 1};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, rows, member, size);
             for (int64_t p = 0; p < panels; p++) {
@@ -413,7 +533,7 @@ API int wirings_sddmm(int64_t stored, int64_t narrow, const int64_t* pointer, co
         using T = Wide<S>;
         using C = decltype(c);
         Scratch<S> near(rows * most), far(columns * most), outputs(output ? rows * most : 0);
-        Rows<T, C> a{pointer, static_cast<const C*>(column), nullptr, pointer[rows] - 1};
+        Rows<S, C> a{pointer, static_cast<const C*>(column), nullptr, pointer[rows] - 1};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, rows, member, size), features = part(rows, member, size, 64);
             for (int64_t b = 0; b < batch; b += most) {

@@ -7,6 +7,10 @@
 #include <type_traits>
 #include <utility>
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
 #if !defined(WIRINGS_VECTOR_BYTES)
 #if defined(__AVX512F__)
 #define WIRINGS_VECTOR_BYTES 64
@@ -149,6 +153,38 @@ INLINE void write(S* p, const Vector<Wide<S>>* v) {
         std::memcpy(p, &halves, sizeof halves);
     }
 }
+
+#ifdef __AVX512BF16__
+// What processors that multiply bfloat16 themselves do, a pair of neighbours at a time: sum + a0 b0 + a1 b1 in each lane of
+// 32 bits. Numbers below the normal range count as zero.
+INLINE Vector<float> add_pairs(Vector<float> sum, Words a, Words b) {
+    return (Vector<float>)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+
+// The samples of two rows side by side: those that `low` holds and those that `high` does. `write_zipped` puts the sums of
+// both back in order.
+INLINE void zip(Words a, Words b, Words& low, Words& high) {
+    low = (Words)_mm512_unpacklo_epi16((__m512i)a, (__m512i)b);
+    high = (Words)_mm512_unpackhi_epi16((__m512i)a, (__m512i)b);
+}
+INLINE void write_zipped(bf16* p, Vector<float> low, Vector<float> high) {
+    Words samples = (Words)_mm512_packus_epi32((__m512i)(upper_halves(low) >> 16), (__m512i)(upper_halves(high) >> 16));
+    std::memcpy(p, &samples, sizeof samples);
+}
+
+INLINE Words words(const bf16* p) {
+    Words w;
+    std::memcpy(&w, p, sizeof w);
+    return w;
+}
+// One number, or two neighbours, in every lane.
+INLINE Words splat_one(const bf16* p) { return Words{} + uint32_t(*p); }
+INLINE Words splat_two(const bf16* p) {
+    uint32_t two;
+    std::memcpy(&two, p, sizeof two);
+    return Words{} + two;
+}
+#endif
 
 // `low` and `high` are the two halves of a butterfly over lanes whose number has bit `S` clear or set. Their pair
 // transposes; their sum adds up. Lane l of low is a[l] or, with the bit set, b[l - S]; of high a[l + S] or b[l].
