@@ -132,7 +132,7 @@ API int wirings_gather(int64_t stored, int64_t narrow, const int64_t* pointer, c
             auto in = in_full(static_cast<const S*>(x), batch * columns, room, member, size);
             by_batch(batch, [&](auto b) {
                 gather_rows<b()>(pointer, static_cast<const C*>(column), static_cast<const S*>(value), static_cast<const S*>(bias),
-                                       relu != 0, in, columns, static_cast<S*>(y), rows, mine);
+                                 relu != 0, in, columns, static_cast<S*>(y), rows, mine);
             });
         });
     });
@@ -150,8 +150,7 @@ API int wirings_sell(int64_t stored, int64_t narrow, const int64_t* start, const
             auto in = in_full(static_cast<const S*>(x), batch * columns, room, member, size);
             by_batch(batch, [&](auto b) {
                 sell_groups<b()>(start, static_cast<const C*>(column), static_cast<const S*>(value), length, order,
-                                       static_cast<const S*>(bias), relu != 0, in, columns, static_cast<S*>(y), rows,
-                                       mine);
+                                 static_cast<const S*>(bias), relu != 0, in, columns, static_cast<S*>(y), rows, mine);
             });
         });
     });

@@ -230,17 +230,18 @@ void backward_pairs(const Rows<bf16, C>& a, const bf16* near, const bf16* far, b
 #pragma GCC unroll 4
                 for (int v = 0; v < NV; v += 2) __builtin_prefetch(soon + v * N);
             }
+            const bool second = q % 2 == 1;  // the one before is still at hand
             Vector<float> dot = zero<float>();
             Words w;
-            if constexpr (INPUT) w = alone ? splat_one(a.value + k + q) : splat_two(a.value + k + q - 1);
+            if constexpr (INPUT) w = second ? splat_two(a.value + k + q - 1) : splat_one(a.value + k + q);
 #pragma GCC unroll 4
             for (int v = 0; v < NV; v += 2) {
                 Words g = words(row + v * N);
                 dot = add_pairs(dot, g, own[v / 2]);
                 if constexpr (INPUT) {
-                    if (alone || q % 2 == 1) {  // every second connection, the one before still at hand
+                    if (alone || second) {
                         Words low, high;
-                        zip(alone ? g : before[v / 2], alone ? Words{} : g, low, high);
+                        zip(second ? before[v / 2] : g, second ? g : Words{}, low, high);
                         sum[v] = add_pairs(sum[v], w, low);
                         sum[v + 1] = add_pairs(sum[v + 1], w, high);
                     }
@@ -449,8 +450,8 @@ API int wirings_backward_panels(int64_t stored, int64_t narrow, int64_t wide, co
                 }
                 const S* near = static_cast<const S*>(x) + p * columns * width;
                 if (gx) {
-                    backward_rows<true, S>(a, near, g, static_cast<S*>(gx) + p * columns * width, own_gradient, width, mine,
-                                              0, p == 0);
+                    backward_rows<true, S>(a, near, g, static_cast<S*>(gx) + p * columns * width, own_gradient, width, mine, 0,
+                                           p == 0);
                 } else {
                     backward_rows<false, S>(a, near, g, nullptr, own_gradient, width, mine, 0, p == 0);
                 }
@@ -517,7 +518,7 @@ API int wirings_sddmm_panels(int64_t stored, int64_t narrow, const int64_t* poin
             Range mine = rows_of(pointer, rows, member, size);
             for (int64_t p = 0; p < panels; p++) {
                 backward_rows<false, S>(a, static_cast<const S*>(grad) + p * rows * width,
-                                           static_cast<const S*>(x) + p * columns * width, nullptr,
+                                        static_cast<const S*>(x) + p * columns * width, nullptr,
                                            static_cast<T*>(gradient), width, mine, 0, p == 0);
             }
         });
