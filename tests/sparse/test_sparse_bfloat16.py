@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import wirings as wr
+from wirings.core.schedules import Constant, Every
 from wirings.core.support import Support
 from wirings.kernels import native, reference
+from wirings.methods import RigL
 from wirings.sparse import SparseLinear, SparseSequential, to_dense, to_sparse
 
 BF16 = torch.bfloat16
@@ -183,6 +185,25 @@ def test_what_a_layer_hears_in_bfloat16_is_ranked_in_float32() -> None:
     assert [t.dtype for t in pairs[0]] == [torch.float32] * 2
     assert torch.equal(pairs[0][0], x.to(BF16).float())
     assert layer.gradient_rows(0, 20, *pairs[0]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_method_rewires_a_bfloat16_model(autocast: bool) -> None:
+    model = chain() if autocast else chain().bfloat16()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    method = RigL(begin=wr.ErdosRenyi(0.4), when=Every(2), fraction=Constant(0.3))
+    sparse = wr.attach(model, optimizer, method, steps=8)
+    before = sparse.wiring
+    x = torch.randn(16, 33).to(torch.float32 if autocast else BF16)
+    for _ in range(6):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", BF16, enabled=autocast):
+            loss = model(x).float().pow(2).mean()
+        loss.backward()
+        optimizer.step()
+        assert loss.isfinite()
+    assert sparse.wiring != before
+    assert model[0].values.dtype == (torch.float32 if autocast else BF16)
 
 
 def test_copies_and_checkpoints_keep_bfloat16() -> None:

@@ -519,7 +519,7 @@ API int wirings_sddmm_panels(int64_t stored, int64_t narrow, const int64_t* poin
             for (int64_t p = 0; p < panels; p++) {
                 backward_rows<false, S>(a, static_cast<const S*>(grad) + p * rows * width,
                                         static_cast<const S*>(x) + p * columns * width, nullptr,
-                                           static_cast<T*>(gradient), width, mine, 0, p == 0);
+                                        static_cast<T*>(gradient), width, mine, 0, p == 0);
             }
         });
     });
