@@ -93,7 +93,7 @@ def test_kernels_of_another_system_are_left_alone_and_named(bare_folder):
 
 
 def test_a_build_that_is_not_here_is_refused():
-    sentence = r"`WIRINGS_ISA` must be one of generic, avx2, avx512, torch\. Got 'sse9'"
+    sentence = r"`WIRINGS_ISA` must be one of generic, avx2, avx512, avx512bf16, torch\. Got 'sse9'"
     with pytest.raises(ValueError, match=sentence), native.using("sse9"):
         pass
 

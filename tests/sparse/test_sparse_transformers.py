@@ -136,6 +136,26 @@ def test_a_conv1d_is_swapped_and_comes_back() -> None:
     assert torch.equal(back[0].weight, dense[0].weight)
 
 
+def test_a_conv1d_reads_and_writes_bfloat16() -> None:
+    dense = gpt()[0].float()
+    topology = wr.Topology.full((8, 12)).sample(30, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        dense.weight.mul_(topology.mask)
+    stored = to_sparse(copy.deepcopy(dense), {"weight": topology})
+    x, grad = torch.randn(40, 8, requires_grad=True), torch.randn(40, 12).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = stored(x)
+    y.backward(grad)
+    values = dense.weight.detach().bfloat16().double()
+    exact = x.detach().bfloat16().double() @ values, grad.double() @ values.T
+    for found, wanted in zip((y, x.grad), exact, strict=True):
+        assert ((found.double() - wanted).abs() <= 2**-8 * wanted.abs() + 1e-5).all()
+    gradient = (x.detach().bfloat16().double().T @ grad.double()).flatten()[topology.index]
+    assert stored.values.grad.dtype == torch.float32
+    torch.testing.assert_close(stored.values.grad.double(), gradient, rtol=1e-5, atol=1e-5)
+    assert stored.bfloat16()(x.detach().bfloat16()).dtype == torch.bfloat16
+
+
 @pytest.mark.interop
 def test_gpt2_itself_trains_masked_and_in_sparse_storage() -> None:
     transformers = pytest.importorskip("transformers")

@@ -2,7 +2,8 @@
 
 The sparse networks are told that their values rest (``.eval().requires_grad_(False)``), so that at batch 1 layers with
 few connections a unit lay them out sixteen units side by side; ``wirings, may train`` are not. There a contender
-answers ten times in a row when its turn comes, as a server would, and a tenth of that is told.
+answers ten times in a row when its turn comes, as a server would, and a tenth of that is told. Where dense bfloat16 is
+measured, the same sparse networks in bfloat16 are as well; their error counts the rounding of weights and activations.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ def _case(case: Case, against: Sequence[str], rounds: int) -> Result:
                 contenders.append(Contender("wirings, may train", nets.inference(net, x), density, mask, error=off))
                 net = copy.deepcopy(net).eval().requires_grad_(False)
             contenders.append(Contender("wirings", nets.inference(net, x), density, mask, error=off))
+            if "dense-bf16" in against:
+                halved, less = copy.deepcopy(net).bfloat16(), x.bfloat16()
+                off = nets.error(halved, twin, less)
+                contenders.append(Contender("wirings, bf16", nets.inference(halved, less), density, mask, error=off))
             if mask == "random":
                 for peer in (p for p in against if p not in peers.DENSE):
                     theirs = nets.of_peer(peer, dense, wiring)

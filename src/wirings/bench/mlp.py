@@ -1,7 +1,8 @@
 """A whole training step of fully connected networks, through torch autograd: forward, loss, backward, update.
 
 Dense is the faster of SGD's foreach and fused forms. ``wirings`` keeps activations in panels from layer to layer
-(``nn.Sequential``); ``wirings, layer by layer`` is the same network as most models are written.
+(``nn.Sequential``); ``wirings, layer by layer`` is the same network as most models are written. Where dense bfloat16 is
+measured, ``wirings, bf16`` trains under autocast as it does.
 """
 
 from __future__ import annotations
@@ -94,6 +95,10 @@ def _case(case: Case, against: Sequence[str], rounds: int) -> Result:
                 off = nets.error(net, twin, x[:16])
                 block = nets.training(net, x, labels, groups=True, fused=True)
                 contenders.append(Contender(name, block, density, mask, error=off))
+            if "dense-bf16" in against and mask == case.masks[0]:
+                net = nets.sparse(dense, wiring)
+                block = nets.training(net, x, labels, bf16=True, groups=True, fused=True)
+                contenders.append(Contender("wirings, bf16", block, density, mask))
             for peer in (p for p in against if p in peers.TRAINS and mask == case.masks[0]):
                 theirs = nets.of_peer(peer, dense, wiring)
                 off = nets.error(theirs, twin, x[:16])

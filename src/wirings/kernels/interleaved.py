@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wirings.kernels import native
 from wirings.kernels.index import SparseIndex, place_dtype
-from wirings.kernels.linear import linear_forward
+from wirings.kernels.linear import DTYPES, linear_forward
 
 LANES = 16
 _FEW = 128  # connections a row; with more of them single rows fill vectors as well
@@ -68,9 +68,10 @@ class Interleaved:
         """``relu(x @ W.T + bias)``; larger batches go to `linear_forward`."""
         used = native.library()
         batch, (rows, columns) = x.shape[0], self.index.shape
-        fits = x.dim() == 2 and batch in (1, 2) and x.shape[1] == columns and x.device.type == "cpu"
+        known = x.device.type == "cpu" and x.dtype in DTYPES
+        fits = known and x.dim() == 2 and batch in (1, 2) and x.shape[1] == columns
         alike = all(t.dtype == x.dtype for t in (self.value, *([] if bias is None else [bias])))
-        if used is None or x.itemsize < 4 or not fits or not alike or (bias is not None and bias.shape != (rows,)):
+        if used is None or not fits or not alike or (bias is not None and bias.shape != (rows,)):
             return linear_forward(self.index, self._values, x, bias=bias, relu=relu)
         x, bias = x.contiguous(), None if bias is None else bias.contiguous()
         y = x.new_empty(batch, rows)

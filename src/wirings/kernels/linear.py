@@ -9,6 +9,10 @@ The forward pass reads the values where they are. The backward pass walks the tr
 and gradient once per call: at most a tenth slower than values kept transposed, and there is no second copy that could
 grow stale.
 
+In bfloat16, activations are read and written as they are, products and sums are float32, and each result is rounded
+once; values and bias may be wider (they are rounded as they go in, as autocast does to a dense layer's), and their
+gradients come back in the values' own dtype. Other half precision computes in float32 on the reference.
+
 The functions check everything a kernel will trust, then run the compiled kernel where there is one for the device and
 dtype (`native.available`), else `reference`. They know nothing of autograd.
 """
@@ -26,6 +30,8 @@ from wirings.kernels import native, reference
 from wirings.kernels.index import SparseIndex
 
 WIDTHS = (128, 64, 32, 16)
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+"""Of activations, that there are compiled kernels for."""
 _SMALL_BATCH = 2  # up to here connections gather from single samples; from 3 on a padded panel of 16 is faster
 
 
@@ -55,8 +61,8 @@ def linear_forward(
     used = _library(x)
     rows, columns = index.shape
     if used is None:
-        return reference.linear(index.row, index.column.long(), values, x, rows, bias, relu)
-    values, bias = values.contiguous(), None if bias is None else bias.contiguous()
+        return _reference_forward(index, values, x, bias, relu)
+    values, bias = _as_stored(values, x), None if bias is None else _as_stored(bias, x)
     batch = x.shape[0]
     y = x.new_empty(batch, rows)
     small = 1 <= batch <= _SMALL_BATCH
@@ -96,36 +102,38 @@ def linear_backward(
     used = _library(x)
     if used is None:
         return _reference_backward(index, values, x, grad, output, need_x, need_bias)
-    values, batch = values.contiguous(), x.shape[0]
+    stored, batch = _as_stored(values, x), x.shape[0]
     if batch == 0:
-        return _nothing(index, x, rows, need_x, need_bias)
+        return _nothing(index, values, x, rows, need_x, need_bias)
     gx = torch.empty_like(x) if need_x else None
-    gradient, gb = x.new_empty(index.nnz), x.new_empty(rows) if need_bias else None
+    gradient, gb = _sums(index.nnz, x), _sums(rows, x) if need_bias else None
     width = panel_width(max(rows, columns), x.itemsize, batch)
     team = native.threads(2 * batch * index.nnz)
     if need_x:
         turned = index.transposed
         used.call(
             "backward", x.itemsize, turned.row.itemsize, turned.place.itemsize, turned.pointer, turned.row,
-            turned.place, values, x, grad, output, gx, gradient, gb, batch, rows, columns, width, team,
+            turned.place, stored, x, grad, output, gx, gradient, gb, batch, rows, columns, width, team,
         )  # fmt: skip
     else:
         used.call(
             "sddmm", x.itemsize, index.column.itemsize, index.pointer, index.column, grad, x, output,
             gradient, gb, batch, rows, columns, width, team,
         )  # fmt: skip
-    return LinearGradients(gx, gradient, gb)
+    return _given(gx, gradient, gb, values)
 
 
 def sddmm(index: SparseIndex, a: Tensor, b: Tensor) -> Tensor:
     """``(a.T @ b)`` at the connections only: ``(batch, rows)`` and ``(batch, columns)`` to ``(nnz,)``.
+
+    Of half precision it is float32.
 
     Example:
         >>> corners = SparseIndex((2, 3), torch.tensor([0, 5]))
         >>> sddmm(corners, torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0, 5.0]]))
         tensor([ 3., 10.])
     """
-    return linear_backward(index, b.new_zeros(index.nnz), b, a, need_x=False).values
+    return linear_backward(index, b.new_zeros(index.nnz, dtype=_computed(b)), b, a, need_x=False).values
 
 
 def panel_width(features: int, itemsize: int = 4, batch: int | None = None) -> int:
@@ -197,8 +205,8 @@ def panels_forward(
     used = _library(panels)
     if used is None:
         x = reference.unpack(panels, count * width)
-        return reference.pack(reference.linear(index.row, index.column.long(), values, x, rows, bias, relu), width)
-    values, bias = values.contiguous(), None if bias is None else bias.contiguous()
+        return reference.pack(_reference_forward(index, values, x, bias, relu), width)
+    values, bias = _as_stored(values, panels), None if bias is None else _as_stored(bias, panels)
     y = panels.new_empty(count, rows, width)
     used.call(
         "forward_panels", y.itemsize, index.column.itemsize, index.pointer, index.column, values, bias,
@@ -233,19 +241,18 @@ def panels_backward(
         gx, gv, gb = _reference_backward(index, values, x, g, y, need_x, need_bias)
         return LinearGradients(None if gx is None else reference.pack(gx, width), gv, gb)
     if count == 0:
-        return _nothing(index, panels, rows, need_x, need_bias)
-    values = values.contiguous()
+        return _nothing(index, values, panels, rows, need_x, need_bias)
     gx = torch.empty_like(panels) if need_x else None
-    gradient, gb = panels.new_empty(index.nnz), panels.new_empty(rows) if need_bias else None
+    gradient, gb = _sums(index.nnz, panels), _sums(rows, panels) if need_bias else None
     team = native.threads(2 * count * width * index.nnz)
     if need_x:
         turned = index.transposed
         used.call(
             "backward_panels", grad.itemsize, turned.row.itemsize, turned.place.itemsize, turned.pointer,
-            turned.row, turned.place, values, panels, grad, output, gx, gradient, gb, count, rows, columns,
-            width, team,
+            turned.row, turned.place, _as_stored(values, panels), panels, grad, output, gx, gradient, gb, count,
+            rows, columns, width, team,
         )  # fmt: skip
-        return LinearGradients(gx, gradient, gb)
+        return _given(gx, gradient, gb, values)
     if output is not None or need_bias:
         kept = torch.empty_like(grad) if output is not None else None
         used.call(
@@ -257,26 +264,57 @@ def panels_backward(
         "sddmm_panels", grad.itemsize, index.column.itemsize, index.pointer, index.column, grad, panels,
         gradient, count, rows, columns, width, team,
     )  # fmt: skip
-    return LinearGradients(None, gradient, gb)
+    return _given(None, gradient, gb, values)
+
+
+def _reference_forward(index: SparseIndex, values: Tensor, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    wide = _computed(x)
+    values, bias = _as_stored(values, x).to(wide), None if bias is None else _as_stored(bias, x).to(wide)
+    y = reference.linear(index.row, index.column.long(), values, x.to(wide), index.shape[0], bias, relu)
+    return y.to(x.dtype)
 
 
 def _reference_backward(
     index: SparseIndex, values: Tensor, x: Tensor, grad: Tensor, output: Tensor | None, need_x: bool, need_bias: bool
 ) -> LinearGradients:
-    row, column = index.row, index.column.long()
-    grad = reference.masked(grad, output)
-    gx = reference.spmm(column, row, values, grad, index.shape[1]) if need_x else None
-    return LinearGradients(gx, reference.sddmm(row, column, grad, x), grad.sum(0) if need_bias else None)
+    row, column, wide = index.row, index.column.long(), _computed(x)
+    grad = reference.masked(grad, output).to(wide)
+    stored = _as_stored(values, x).to(wide)
+    gx = reference.spmm(column, row, stored, grad, index.shape[1]).to(x.dtype) if need_x else None
+    gradient = reference.sddmm(row, column, grad, x.to(wide))
+    return _given(gx, gradient, grad.sum(0) if need_bias else None, values)
 
 
-def _nothing(index: SparseIndex, like: Tensor, rows: int, need_x: bool, need_bias: bool) -> LinearGradients:
+def _nothing(
+    index: SparseIndex, values: Tensor, like: Tensor, rows: int, need_x: bool, need_bias: bool
+) -> LinearGradients:
     gx = torch.empty_like(like) if need_x else None
-    return LinearGradients(gx, like.new_zeros(index.nnz), like.new_zeros(rows) if need_bias else None)
+    return LinearGradients(gx, values.new_zeros(index.nnz), values.new_zeros(rows) if need_bias else None)
 
 
 def _library(x: Tensor) -> native.Library | None:
-    compiled = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    compiled = x.device.type == "cpu" and x.dtype in DTYPES
     return native.library() if compiled else None
+
+
+def _computed(x: Tensor) -> torch.dtype:
+    """What products and sums of such numbers are computed in."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _as_stored(tensor: Tensor, x: Tensor) -> Tensor:
+    """Values or bias in the dtype of the activations."""
+    return tensor.to(x.dtype).contiguous()
+
+
+def _sums(n: int, x: Tensor) -> Tensor:
+    """Room for what is added up over the batch."""
+    return torch.empty(n, dtype=_computed(x), device=x.device)
+
+
+def _given(gx: Tensor | None, gradient: Tensor, gb: Tensor | None, values: Tensor) -> LinearGradients:
+    """The sums, rounded where the values are narrower."""
+    return LinearGradients(gx, gradient.to(values.dtype), None if gb is None else gb.to(values.dtype))
 
 
 def _plain(name: str, x: Tensor, features: int | None) -> Tensor:
@@ -307,19 +345,20 @@ def _check_floating(name: str, x: Tensor) -> None:
 
 
 def _check_values(index: SparseIndex, values: Tensor, like: Tensor) -> None:
-    _check_alike("values", values, (index.nnz,), like)
+    _check_alike("values", values, (index.nnz,), like, wider=True)
     if index.device != like.device:
         raise ValueError(f"the index is on {index.device}, its input on {like.device}; move one with `.to(...)`.")
 
 
 def _check_bias(bias: Tensor | None, index: SparseIndex, like: Tensor) -> None:
     if bias is not None:
-        _check_alike("bias", bias, (index.shape[0],), like)
+        _check_alike("bias", bias, (index.shape[0],), like, wider=True)
 
 
-def _check_alike(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
+def _check_alike(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor, *, wider: bool = False) -> None:
     if tensor.shape != shape:
         raise ValueError(f"`{name}` must have shape {shape}. Got {tuple(tensor.shape)}.")
-    if tensor.dtype != like.dtype or tensor.device != like.device:
+    fits = tensor.dtype == like.dtype or (wider and like.dtype == torch.bfloat16 and tensor.dtype in DTYPES)
+    if not fits or tensor.device != like.device:
         wanted, got = (f"{t.dtype} on {t.device}" for t in (like, tensor))
         raise TypeError(f"`{name}` must be {wanted}, as its input is. Got {got}.")

@@ -1,8 +1,9 @@
 """The compiled kernels: finding the best library for this processor, loading it once, calling it.
 
-Up to three builds of the same C++ source lie beside this file (``wirings_generic.so``, ``wirings_avx2.so``,
-``wirings_avx512.so``). The generic one is asked what the processor can run. ``WIRINGS_ISA=generic|avx2|avx512``
-forces one of them, ``WIRINGS_ISA=torch`` does without. Nothing is loaded before the first call.
+Up to four builds of the same C++ source lie beside this file (``wirings_generic.so``, ``wirings_avx2.so``,
+``wirings_avx512.so``, ``wirings_avx512bf16.so``). The generic one is asked what the processor can run.
+``WIRINGS_ISA=generic|avx2|avx512|avx512bf16`` forces one of them, ``WIRINGS_ISA=torch`` does without. Nothing is loaded
+before the first call.
 
 Their OpenMP runtime is the one that torch has loaded already, so both share one pool of threads.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-LEVELS = ("generic", "avx2", "avx512")
+LEVELS = ("generic", "avx2", "avx512", "avx512bf16")
 
 # i: int64, d: double, p: pointer. The functions are described where they are written, in cpu/*.cpp.
 _SIGNATURES = {
@@ -108,7 +109,7 @@ def available() -> bool:
 
 
 def isa() -> str:
-    """The instruction set in use: ``"avx512"``, ``"avx2"``, ``"generic"``, or ``"torch"`` without compiled kernels."""
+    """The instruction set in use, one of `LEVELS`, or ``"torch"`` without compiled kernels."""
     used = library()
     return "torch" if used is None else used.isa
 

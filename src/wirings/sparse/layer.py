@@ -42,6 +42,9 @@ class SparseLayer(nn.Module):
     sparse_values: ClassVar[tuple[str, ...]] = ("values",)
     """Names of the 1-D parameters that are weights, not biases: :func:`wirings.param_groups` decays them."""
 
+    takes_bfloat16: ClassVar[bool] = False
+    """Whether the kernels of this kind of layer read and write bfloat16; for others it is widened to float32."""
+
     pointer: Tensor
     column: Tensor
     used: Tensor | None
@@ -266,7 +269,7 @@ class SparseLayer(nn.Module):
                         "An input of a sparse layer was overwritten between backward and step, so the gradient outside "
                         "its connections cannot be made any more. Give each backward pass a tensor of its own."
                     )
-                yield x, grad
+                yield _in_full(x), _in_full(grad)
 
     def has_heard(self) -> bool:
         """Whether there was a backward pass to hear."""
@@ -377,6 +380,11 @@ class SparseLayer(nn.Module):
 def _version(tensor: Tensor | None) -> int:
     """How often torch saw a tensor written to; -1 where there is nothing that counts."""
     return -1 if tensor is None or tensor.is_inference() else tensor._version
+
+
+def _in_full(tensor: Tensor) -> Tensor:
+    """What is to be ranked is not made of rounded sums."""
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def sparse_weights(model: nn.Module) -> dict[str, SparseLayer]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,7 +13,7 @@ from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.kernels.index import SparseIndex
 from wirings.kernels.interleaved import pays
-from wirings.kernels.linear import linear_backward, linear_forward, sddmm
+from wirings.kernels.linear import DTYPES, linear_backward, linear_forward, sddmm
 from wirings.sparse.layer import SparseLayer
 from wirings.sparse.rest import Rest
 from wirings.sparse.values import density_of, drawn, values_of
@@ -35,6 +35,8 @@ class SparseLinear(SparseLayer):
         >>> layer.values.numel(), layer.weight_shape
         (1000, (1000000, 1000000))
     """
+
+    takes_bfloat16: ClassVar[bool] = True
 
     def __init__(self, support: Support, values: Tensor, bias: Tensor | None = None) -> None:
         super().__init__(support, values, bias)
@@ -100,7 +102,7 @@ class SparseLinear(SparseLayer):
             not torch.compiler.is_compiling()
             and self.used is None
             and x.dtype == self.values.dtype
-            and x.dtype in (torch.float32, torch.float64)
+            and x.dtype in DTYPES
             and x.is_cpu
             and not torch.is_autocast_enabled("cpu")
         )

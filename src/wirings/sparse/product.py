@@ -21,7 +21,8 @@ _HALVES = (torch.float16, torch.bfloat16)
 def sparse_product(layer: SparseLayer, x: Tensor) -> Tensor:
     """The layer's result for ``x``, with autocast and half precision as a dense layer has them.
 
-    The kernels compute in float32 or float64: halves are widened for them, and the result narrowed again.
+    Layers that can take bfloat16 get it as it is, with values and bias in whatever dtype they are kept; for others
+    halves are widened to float32, and the result narrowed again.
     """
     device = x.device.type
     autocast = torch.is_autocast_enabled(device) and x.dtype != torch.float64
@@ -32,8 +33,11 @@ def sparse_product(layer: SparseLayer, x: Tensor) -> Tensor:
         if not autocast and x.dtype != values.dtype:
             kind = type(layer).__name__
             raise TypeError(f"the input of `{kind}` must be {values.dtype}, as its values are. Got {x.dtype}.")
-        x = x.to(torch.float32)
-        values, bias = values.to(torch.float32), None if bias is None else bias.to(torch.float32)
+        if wanted == torch.bfloat16 and layer.takes_bfloat16:
+            x = x.to(wanted)
+        else:
+            x = x.to(torch.float32)
+            values, bias = values.to(torch.float32), None if bias is None else bias.to(torch.float32)
     with _exactly(device):
         if torch.compiler.is_compiling():
             y = torch.ops.wirings.sparse_product(x, values, bias, layer.key)
@@ -83,7 +87,7 @@ def _backward(
     gx = gb = None
     if need[0] or need[2]:
         gx, _, gb = layer._gradients(index, values, x, grad, (need[0], need[2]))
-    return gx, layer.gradient_at(whole, x, grad) if need[1] else None, gb
+    return gx, layer.gradient_at(whole, x, grad).to(values.dtype) if need[1] else None, gb
 
 
 def _exactly(device: str) -> AbstractContextManager[Any]:
@@ -146,7 +150,7 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     units = _owner(layer)._outputs()
     gx = torch.empty_like(x) if need_x else x.new_empty(0)
-    return gx, torch.empty_like(values), x.new_empty(units if need_bias else 0)
+    return gx, torch.empty_like(values), values.new_empty(units) if need_bias else x.new_empty(0)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

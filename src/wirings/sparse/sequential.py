@@ -10,7 +10,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from wirings.kernels import native
 from wirings.kernels.index import SparseIndex
-from wirings.kernels.linear import pack, panel_width, panels_backward, panels_forward, unpack
+from wirings.kernels.linear import DTYPES, pack, panel_width, panels_backward, panels_forward, unpack
 from wirings.sparse.linear import SparseLinear
 from wirings.sparse.product import refuse_second_derivative
 
@@ -34,7 +34,8 @@ class SparseSequential(nn.Sequential):
     (:mod:`wirings.kernels.linear`). Two or more :class:`SparseLinear` in a row, each perhaps with a ``nn.ReLU`` behind
     it, run as one chain: packed once at its beginning, unpacked once at its end, bias and ReLU fused into the products.
     Everything else runs as it would in ``nn.Sequential``, and so does a chain where something wants to see what is in
-    between: a forward or backward hook, autocast, torch.compile, another device. The numbers are the same.
+    between: a forward or backward hook, torch.compile, another device. The numbers are the same. Under autocast a chain
+    runs in bfloat16, as its layers would.
 
     :func:`wirings.to_sparse` makes one of every ``nn.Sequential`` that has such a chain; names and keys stay.
     """
@@ -79,14 +80,19 @@ def _fits(x: Tensor, chain: list[Link]) -> bool:
     return (
         not torch.compiler.is_compiling()
         and x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
+        and _flowing(x) in DTYPES
         and native.available()
-        and not torch.is_autocast_enabled("cpu")
         and not _has_any_global_hook()  # type: ignore[no-untyped-call]
         and x.dim() > 1
         and x.shape[-1] == chain[0].layer.in_features
         and x.numel() >= _FEWEST * x.shape[-1]
     )
+
+
+def _flowing(x: Tensor) -> torch.dtype:
+    """What a chain's activations are: under autocast what autocast says, and float64 stays."""
+    autocast = torch.is_autocast_enabled("cpu") and x.dtype != torch.float64
+    return torch.get_autocast_dtype("cpu") if autocast else x.dtype
 
 
 def _hooked(module: nn.Module) -> bool:
@@ -99,11 +105,13 @@ def _is_plain(layer: SparseLinear, x: Tensor, *, inside: bool) -> bool:
     """Whether a layer may run in panels. One that lost nothing is for torch's own product, unless it stands inside a
     chain and is so small that leaving the panels would cost more: a classifier, most often."""
     whole = layer._is_dense() and not (inside and layer.values.numel() <= LIGHT)
-    return not (_hooked(layer) or whole or layer.used is not None or layer.values.dtype != x.dtype)
+    cast = torch.is_autocast_enabled("cpu") and _flowing(x) == torch.bfloat16 and layer.values.dtype in DTYPES
+    return (cast or layer.values.dtype == x.dtype) and not (_hooked(layer) or whole or layer.used is not None)
 
 
 def _run(chain: list[Link], x: Tensor) -> Tensor:
     parameters = [p for layer, _ in chain for p in (layer.values, layer.bias)]
+    x = x.to(_flowing(x))
     y: Tensor = _Chain.apply(x.reshape(-1, x.shape[-1]), chain, *parameters)  # type: ignore[no-untyped-call]
     return y.view(*x.shape[:-1], y.shape[-1])
 

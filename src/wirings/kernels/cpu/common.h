@@ -1,9 +1,9 @@
 // What every kernel file shares: the C interface's conventions, the team of threads, scratch memory, dispatch on types.
 //
 // Conventions of the C interface: every function returns 0, or -1 when memory ran out. `real` is 4 or 8 (float, double),
-// `narrow` is 2 or 4 (bytes of a row or column number: uint16, int32), pointers into rows are int64, permutations int32
-// or int64 (`wide` is 4 or 8). Every size and every index was checked by the caller (kernels/index.py, kernels/linear.py,
-// kernels/conv.py): nothing here looks at them again.
+// `stored` is either or 2 (bfloat16), `narrow` is 2 or 4 (bytes of a row or column number: uint16, int32), pointers into
+// rows are int64, permutations int32 or int64 (`wide` is 4 or 8). Every size and every index was checked by the caller
+// (kernels/index.py, kernels/linear.py, kernels/conv.py): nothing here looks at them again.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,8 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+
+#include "vector.h"
 
 #define API extern "C" __attribute__((visibility("default")))
 
@@ -101,6 +103,16 @@ int guarded(F&& work) {
 template <class F>
 int with_real(int64_t real, F&& work) {
     return guarded([&] { real == 4 ? work(float{}) : work(double{}); });
+}
+
+template <class F>
+int with_stored(int64_t stored, F&& work) {
+    return stored == 2 ? guarded([&] { work(bf16{}); }) : with_real(stored, work);
+}
+
+template <class F>
+int with_stored_types(int64_t stored, int64_t narrow, F&& work) {
+    return with_stored(stored, [&](auto s) { narrow == 2 ? work(s, uint16_t{}) : work(s, int32_t{}); });
 }
 
 template <class F>

@@ -2,7 +2,8 @@
 // (batch, features) tensors, which are packed panel by panel on the way in and unpacked from small tiles on the way out.
 //
 // A panel's width is 16, 32, 64 or 128 samples; lanes past the batch hold anything finite in activations and zero in
-// gradients. Every output element is accumulated by one thread, over its connections in index order and over panels in
+// gradients. bfloat16 is widened as it is read and computed in float; gradients of values and bias, which are added up over
+// panels, are returned as floats. Every output element is accumulated by one thread, over its connections in index order and over panels in
 // order, so results do not depend on the number of threads.
 #include <algorithm>
 
@@ -18,40 +19,42 @@ constexpr int64_t MAX_WIDTH = 128;
 constexpr int64_t AHEAD = 16;  // connections between asking for a row of wide panels and reading it
 
 // A compressed matrix: connection k of row r, for k in pointer[r] ... pointer[r + 1] - 1, reads row `other[k]` of a panel.
-template <class T, class C>
+template <class S, class C>
 struct Rows {
     const int64_t* pointer;
     const C* other;
-    const T* value;
+    const S* value;
     int64_t last;  // the last connection there is
 };
 
 // y[r - base] = act(bias[r] + sum_k value[k] x[other[k]]) for NV vectors of each row. U connections run side by side so
 // that eight sums are in flight whatever NV.
-template <class T, class C, int NV>
-void forward_block(const Rows<T, C>& a, const T* bias, bool relu, const T* x, T* y, int64_t width, Range rows, int64_t base) {
-    constexpr int U = NV >= 8 ? 1 : 8 / NV, N = VL<T>;
+template <int NV, class S, class C>
+void forward_block(const Rows<S, C>& a, const S* bias, bool relu, const S* x, S* y, int64_t width, Range rows, int64_t base) {
+    using T = Wide<S>;
+    constexpr int U = NV >= 8 ? 1 : 8 / NV, N = VL<T>, R = RUN<S, NV>;
     for (int64_t r = rows.first; r < rows.last; r++) {
         Vector<T> sum[U][NV];
         for (int u = 0; u < U; u++) {
-            for (int v = 0; v < NV; v++) sum[u][v] = u == 0 && bias ? splat(bias[r]) : zero<T>();
+            for (int v = 0; v < NV; v++) sum[u][v] = u == 0 && bias ? splat(widened(bias[r])) : zero<T>();
         }
         int64_t k = a.pointer[r], end = a.pointer[r + 1];
+        auto add = [&](int64_t q, Vector<T>* onto) INLINE_LAMBDA {
+            const S* row = x + int64_t(a.other[q]) * width;
+            Vector<T> w = splat(widened(a.value[q]));
+#pragma GCC unroll 8
+            for (int v = 0; v < NV; v += R) {
+                Vector<T> some[R];
+                read<R>(row + v * N, some);
+#pragma GCC unroll 2
+                for (int i = 0; i < R; i++) onto[v + i] += w * some[i];
+            }
+        };
         for (; k + U <= end; k += U) {
 #pragma GCC unroll 8
-            for (int u = 0; u < U; u++) {
-                const T* row = x + int64_t(a.other[k + u]) * width;
-                Vector<T> w = splat(a.value[k + u]);
-#pragma GCC unroll 8
-                for (int v = 0; v < NV; v++) sum[u][v] += w * load(row + v * N);
-            }
+            for (int u = 0; u < U; u++) add(k + u, sum[u]);
         }
-        for (; k < end; k++) {
-            const T* row = x + int64_t(a.other[k]) * width;
-            Vector<T> w = splat(a.value[k]);
-#pragma GCC unroll 8
-            for (int v = 0; v < NV; v++) sum[0][v] += w * load(row + v * N);
-        }
+        for (; k < end; k++) add(k, sum[0]);
 #pragma GCC unroll 8
         for (int half = U / 2; half >= 1; half /= 2) {
 #pragma GCC unroll 8
@@ -59,17 +62,63 @@ void forward_block(const Rows<T, C>& a, const T* bias, bool relu, const T* x, T*
                 for (int v = 0; v < NV; v++) sum[u][v] += sum[u + half][v];
             }
         }
-        T* out = y + (r - base) * width;
-        for (int v = 0; v < NV; v++) store(out + v * N, relu ? positive_part<T>(sum[0][v]) : sum[0][v]);
+        S* out = y + (r - base) * width;
+        for (int v = 0; v < NV; v++) sum[0][v] = relu ? positive_part<T>(sum[0][v]) : sum[0][v];
+        for (int v = 0; v < NV; v += R) write<R>(out + v * N, sum[0] + v);
     }
 }
 
+#ifdef __AVX512BF16__
+// The same in bfloat16 by pairs of connections, NV even.
+template <int NV, class C>
+void forward_pairs(const Rows<bf16, C>& a, const bf16* bias, bool relu, const bf16* x, bf16* y, int64_t width, Range rows,
+                   int64_t base) {
+    constexpr int U = NV >= 8 ? 1 : 8 / NV, N = VL<float>;
+    for (int64_t r = rows.first; r < rows.last; r++) {
+        Vector<float> sum[U][NV];
+        for (int u = 0; u < U; u++) {
+            for (int v = 0; v < NV; v++) sum[u][v] = u == 0 && bias ? splat(widened(bias[r])) : zero<float>();
+        }
+        int64_t k = a.pointer[r], end = a.pointer[r + 1];
+        auto add = [&](int64_t q, auto alone, Vector<float>* onto) INLINE_LAMBDA {
+            const bf16* one = x + int64_t(a.other[q]) * width;
+            const bf16* two = alone ? one : x + int64_t(a.other[q + 1]) * width;
+            Words w = alone ? splat_one(a.value + q) : splat_two(a.value + q);
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v += 2) {
+                Words low, high;
+                zip(words(one + v * N), alone ? Words{} : words(two + v * N), low, high);
+                onto[v] = add_pairs(onto[v], w, low);
+                onto[v + 1] = add_pairs(onto[v + 1], w, high);
+            }
+        };
+        for (; k + 2 * U <= end; k += 2 * U) {
+#pragma GCC unroll 8
+            for (int u = 0; u < U; u++) add(k + 2 * u, std::false_type{}, sum[u]);
+        }
+        for (; k + 2 <= end; k += 2) add(k, std::false_type{}, sum[0]);
+        if (k < end) add(k, std::true_type{}, sum[0]);
+#pragma GCC unroll 8
+        for (int half = U / 2; half >= 1; half /= 2) {
+#pragma GCC unroll 8
+            for (int u = 0; u < half; u++) {
+                for (int v = 0; v < NV; v++) sum[u][v] += sum[u + half][v];
+            }
+        }
+        bf16* out = y + (r - base) * width;
+        for (int v = 0; v < NV; v++) sum[0][v] = relu ? positive_part<float>(sum[0][v]) : sum[0][v];
+        for (int v = 0; v < NV; v += 2) write_zipped(out + v * N, sum[0][v], sum[0][v + 1]);
+    }
+}
+#endif
+
 // Cuts a width into blocks of at most eight vectors and calls work(vectors as a constant, first sample) on each.
-template <class T, class F>
+template <class S, class F>
 INLINE void by_block(int64_t width, F&& work) {
-    int64_t vectors = width / VL<T>;
+    constexpr int N = VL<Wide<S>>;
+    int64_t vectors = width / N;
     for (int64_t v = 0; v < vectors;) {
-        int64_t left = vectors - v, at = v * VL<T>;
+        int64_t left = vectors - v, at = v * N;
         if (left >= 8) {
             work(std::integral_constant<int, 8>{}, at);
             v += 8;
@@ -86,42 +135,48 @@ INLINE void by_block(int64_t width, F&& work) {
     }
 }
 
-template <class T, class C>
-void forward_rows(const Rows<T, C>& a, const T* bias, bool relu, const T* x, T* y, int64_t width, Range rows, int64_t base) {
-    by_block<T>(width, [&](auto nv, int64_t at) {
-        forward_block<T, C, nv()>(a, bias, relu, x + at, y + at, width, rows, base);
+template <class S, class C>
+void forward_rows(const Rows<S, C>& a, const S* bias, bool relu, const S* x, S* y, int64_t width, Range rows, int64_t base) {
+    by_block<S>(width, [&](auto nv, int64_t at) {
+#ifdef __AVX512BF16__
+        if constexpr (is_bf16<S> && nv() % 2 == 0) return forward_pairs<nv()>(a, bias, relu, x + at, y + at, width, rows, base);
+#endif
+        forward_block<nv()>(a, bias, relu, x + at, y + at, width, rows, base);
     });
 }
 
 // One pass over the connections of each row r of `a`, with own = the row's samples in `near` and each connection reading
 // a row of `far`: gradient[k] (+)= <near[r], far[other[k]]>, and, where INPUT, out[r] = sum_k value[k] far[other[k]].
-template <class T, class C, int NV, bool INPUT>
-void backward_block(const Rows<T, C>& a, const T* near, const T* far, T* out, T* gradient, int64_t width, Range rows,
+template <int NV, bool INPUT, class S, class C>
+void backward_block(const Rows<S, C>& a, const S* near, const S* far, S* out, Wide<S>* gradient, int64_t width, Range rows,
                     int64_t base, bool first) {
-    constexpr int N = VL<T>;
+    using T = Wide<S>;
+    constexpr int N = VL<T>, R = RUN<S, NV>;
     for (int64_t r = rows.first; r < rows.last; r++) {
         Vector<T> own[NV], sum[NV];
-        const T* mine = near + r * width;
-        for (int v = 0; v < NV; v++) {
-            own[v] = load(mine + v * N);
-            sum[v] = zero<T>();
-        }
+        const S* mine = near + r * width;
+        for (int v = 0; v < NV; v += R) read<R>(mine + v * N, own + v);
+        for (int v = 0; v < NV; v++) sum[v] = zero<T>();
         int64_t k = a.pointer[r];
         const int64_t end = a.pointer[r + 1];
         auto product = [&](int q) INLINE_LAMBDA {
-            const T* row = far + int64_t(a.other[k + q]) * width;
+            const S* row = far + int64_t(a.other[k + q]) * width;
             if constexpr (NV >= 4) {
-                const T* soon = far + int64_t(a.other[std::min(k + q + AHEAD, a.last)]) * width;
+                const S* soon = far + int64_t(a.other[std::min(k + q + AHEAD, a.last)]) * width;
 #pragma GCC unroll 8
-                for (int v = 0; v < NV; v++) __builtin_prefetch(soon + v * N);
+                for (int v = 0; v < NV; v += R) __builtin_prefetch(soon + v * N);
             }
             Vector<T> dot, w;
-            if constexpr (INPUT) w = splat(a.value[k + q]);
+            if constexpr (INPUT) w = splat(widened(a.value[k + q]));
 #pragma GCC unroll 8
-            for (int v = 0; v < NV; v++) {
-                Vector<T> g = load(row + v * N);
-                if constexpr (INPUT) sum[v] += w * g;
-                dot = v == 0 ? g * own[0] : dot + g * own[v];
+            for (int v = 0; v < NV; v += R) {
+                Vector<T> g[R];
+                read<R>(row + v * N, g);
+#pragma GCC unroll 2
+                for (int i = 0; i < R; i++) {
+                    if constexpr (INPUT) sum[v + i] += w * g[i];
+                    dot = v + i == 0 ? g[i] * own[0] : dot + g[i] * own[v + i];
+                }
             }
             return dot;
         };
@@ -148,22 +203,93 @@ void backward_block(const Rows<T, C>& a, const T* near, const T* far, T* out, T*
         }
         if (end - k >= 1) group(std::integral_constant<int, 1>{});
         if constexpr (INPUT) {
-            T* o = out + (r - base) * width;
-            for (int v = 0; v < NV; v++) store(o + v * N, sum[v]);
+            S* o = out + (r - base) * width;
+            for (int v = 0; v < NV; v += R) write<R>(o + v * N, sum + v);
         }
     }
 }
 
-template <class T, class C, bool INPUT>
-void backward_rows(const Rows<T, C>& a, const T* near, const T* far, T* out, T* gradient, int64_t width, Range rows,
+#ifdef __AVX512BF16__
+// The same in bfloat16: the products of a connection by pairs of samples, what it sends back by pairs of connections.
+template <int NV, bool INPUT, class C>
+void backward_pairs(const Rows<bf16, C>& a, const bf16* near, const bf16* far, bf16* out, float* gradient, int64_t width,
+                    Range rows, int64_t base, bool first) {
+    constexpr int N = VL<float>;
+    for (int64_t r = rows.first; r < rows.last; r++) {
+        Words own[NV / 2], before[NV / 2];
+        Vector<float> sum[NV];
+        const bf16* mine = near + r * width;
+        for (int v = 0; v < NV; v += 2) own[v / 2] = words(mine + v * N);
+        for (int v = 0; v < NV; v++) sum[v] = zero<float>();
+        int64_t k = a.pointer[r];
+        const int64_t end = a.pointer[r + 1];
+        auto product = [&](int q, auto alone) INLINE_LAMBDA {
+            const bf16* row = far + int64_t(a.other[k + q]) * width;
+            if constexpr (NV >= 4) {
+                const bf16* soon = far + int64_t(a.other[std::min(k + q + AHEAD, a.last)]) * width;
+#pragma GCC unroll 4
+                for (int v = 0; v < NV; v += 2) __builtin_prefetch(soon + v * N);
+            }
+            const bool second = q % 2 == 1;  // the one before is still at hand
+            Vector<float> dot = zero<float>();
+            Words w;
+            if constexpr (INPUT) w = second ? splat_two(a.value + k + q - 1) : splat_one(a.value + k + q);
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; v += 2) {
+                Words g = words(row + v * N);
+                dot = add_pairs(dot, g, own[v / 2]);
+                if constexpr (INPUT) {
+                    if (alone || second) {
+                        Words low, high;
+                        zip(second ? before[v / 2] : g, second ? g : Words{}, low, high);
+                        sum[v] = add_pairs(sum[v], w, low);
+                        sum[v + 1] = add_pairs(sum[v + 1], w, high);
+                    }
+                    before[v / 2] = g;
+                }
+            }
+            return dot;
+        };
+        auto group = [&](auto size) INLINE_LAMBDA {
+            constexpr int G = size();
+            Vector<float> s = sums<float, G>([&](int q) INLINE_LAMBDA { return product(q, std::bool_constant<G == 1>{}); });
+            float* g = gradient + k;
+            if constexpr (G == N) {
+                store(g, first ? s : load(g) + s);
+            } else {
+                for (int q = 0; q < G; q++) g[q] = first ? s[q] : g[q] + s[q];
+            }
+            k += G;
+        };
+        while (end - k >= N) group(std::integral_constant<int, N>{});
+        if (end - k >= 8) group(std::integral_constant<int, 8>{});
+        if (end - k >= 4) group(std::integral_constant<int, 4>{});
+        if (end - k >= 2) group(std::integral_constant<int, 2>{});
+        if (end - k >= 1) group(std::integral_constant<int, 1>{});
+        if constexpr (INPUT) {
+            bf16* o = out + (r - base) * width;
+            for (int v = 0; v < NV; v += 2) write_zipped(o + v * N, sum[v], sum[v + 1]);
+        }
+    }
+}
+#endif
+
+template <bool INPUT, class S, class C>
+void backward_rows(const Rows<S, C>& a, const S* near, const S* far, S* out, Wide<S>* gradient, int64_t width, Range rows,
                    int64_t base, bool first) {
-    by_block<T>(width, [&](auto nv, int64_t at) {
+    by_block<S>(width, [&](auto nv, int64_t at) {
         constexpr int NV = nv();
         constexpr int HALF = NV > 4 && WIRINGS_VECTOR_BYTES < 64 ? 4 : NV;  // own + sum + dots must fit sixteen registers
         for (int part = 0; part < NV; part += HALF) {
-            int64_t o = at + part * VL<T>;
-            backward_block<T, C, HALF, INPUT>(a, near + o, far + o, INPUT ? out + o : out, gradient, width, rows, base,
-                                              first && o == 0);
+            int64_t o = at + part * VL<Wide<S>>;
+            S* there = INPUT ? out + o : out;
+#ifdef __AVX512BF16__
+            if constexpr (is_bf16<S> && HALF % 2 == 0) {
+                backward_pairs<HALF, INPUT>(a, near + o, far + o, there, gradient, width, rows, base, first && o == 0);
+                continue;
+            }
+#endif
+            backward_block<HALF, INPUT>(a, near + o, far + o, there, gradient, width, rows, base, first && o == 0);
         }
     });
 }
@@ -196,17 +322,20 @@ void unpack_features(const T* tile, int64_t batch, int64_t features, int64_t b0,
 
 // Zeroes gradients where the forward pass was cut off by ReLU, and adds up the bias gradient, for a range of features of
 // one panel in the cache.
-template <class T>
-void mask_and_sum(const T* output, const T* gradient, T* masked, T* bias_gradient, int64_t width, Range f, bool first) {
+template <class S>
+void mask_and_sum(const S* output, const S* gradient, S* masked, Wide<S>* bias_gradient, int64_t width, Range f, bool first) {
+    using T = Wide<S>;
     constexpr int N = VL<T>;
     for (int64_t j = f.first; j < f.last; j++) {
         Vector<T> sum = zero<T>();
         for (int64_t v = 0; v < width; v += N) {
-            Vector<T> g = load(gradient + j * width + v);
+            Vector<T> g;
+            read<1>(gradient + j * width + v, &g);
             if (output) {
-                Vector<T> y = load(output + j * width + v);
+                Vector<T> y;
+                read<1>(output + j * width + v, &y);
                 g = y > 0 ? g : zero<T>();
-                store(masked + j * width + v, g);
+                write<1>(masked + j * width + v, &g);
             }
             sum += g;
         }
@@ -242,19 +371,19 @@ void put(const T* source, const void* permutation, int64_t wide, Range r, T* tar
 using namespace wirings;
 
 // Panels in, panels out.
-API int wirings_forward_panels(int64_t real, int64_t narrow, const int64_t* pointer, const void* column, const void* value,
+API int wirings_forward_panels(int64_t stored, int64_t narrow, const int64_t* pointer, const void* column, const void* value,
                                const void* bias, int64_t relu, const void* x, void* y, int64_t panels, int64_t rows,
                                int64_t columns, int64_t width, int64_t threads) {
-    return with_types(real, narrow, [&](auto r, auto c) {
-        using T = decltype(r);
+    return with_stored_types(stored, narrow, [&](auto s, auto c) {
+        using S = decltype(s);
         using C = decltype(c);
-        Rows<T, C> a{pointer, static_cast<const C*>(column), static_cast<const T*>(value), pointer[rows] - 1};
-        const T* in = static_cast<const T*>(x);
-        T* out = static_cast<T*>(y);
+        Rows<S, C> a{pointer, static_cast<const C*>(column), static_cast<const S*>(value), pointer[rows] - 1};
+        const S* in = static_cast<const S*>(x);
+        S* out = static_cast<S*>(y);
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, rows, member, size);
             for (int64_t p = 0; p < panels; p++) {
-                forward_rows(a, static_cast<const T*>(bias), relu != 0, in + p * columns * width, out + p * rows * width, width,
+                forward_rows<S>(a, static_cast<const S*>(bias), relu != 0, in + p * columns * width, out + p * rows * width, width,
                              mine, 0);
             }
         });
@@ -262,27 +391,27 @@ API int wirings_forward_panels(int64_t real, int64_t narrow, const int64_t* poin
 }
 
 // (batch, columns) in, (batch, rows) out.
-API int wirings_forward(int64_t real, int64_t narrow, const int64_t* pointer, const void* column, const void* value,
+API int wirings_forward(int64_t stored, int64_t narrow, const int64_t* pointer, const void* column, const void* value,
                         const void* bias, int64_t relu, const void* x, void* y, int64_t batch, int64_t rows, int64_t columns,
                         int64_t most, int64_t threads) {
-    return with_types(real, narrow, [&](auto r, auto c) {
-        using T = decltype(r);
+    return with_stored_types(stored, narrow, [&](auto s, auto c) {
+        using S = decltype(s);
         using C = decltype(c);
-        Rows<T, C> a{pointer, static_cast<const C*>(column), static_cast<const T*>(value), pointer[rows] - 1};
-        const T* in = static_cast<const T*>(x);
-        T* out = static_cast<T*>(y);
-        Scratch<T> panel(columns * most);
+        Rows<S, C> a{pointer, static_cast<const C*>(column), static_cast<const S*>(value), pointer[rows] - 1};
+        const S* in = static_cast<const S*>(x);
+        S* out = static_cast<S*>(y);
+        Scratch<S> panel(columns * most);
         team(threads, [&](int member, int size) {
-            alignas(64) T tile[TILE_ROWS * MAX_WIDTH];
+            alignas(64) S tile[TILE_ROWS * MAX_WIDTH];
             Range mine = rows_of(pointer, rows, member, size);
             for (int64_t b = 0; b < batch; b += most) {
                 const int64_t width = fitting(most, batch - b);
-                pack_features<T>(in, batch, columns, b, width, part(columns, member, size, 64), panel);
+                pack_features<S>(in, batch, columns, b, width, part(columns, member, size, 64), panel);
                 meet();
                 for (int64_t i = mine.first; i < mine.last; i += TILE_ROWS) {
                     Range block{i, std::min(i + TILE_ROWS, mine.last)};
-                    forward_rows<T, C>(a, static_cast<const T*>(bias), relu != 0, panel, tile, width, block, i);
-                    unpack_features<T>(tile, batch, rows, b, width, block, out);
+                    forward_rows<S>(a, static_cast<const S*>(bias), relu != 0, panel, tile, width, block, i);
+                    unpack_features<S>(tile, batch, rows, b, width, block, out);
                 }
                 meet();
             }
@@ -293,36 +422,38 @@ API int wirings_forward(int64_t real, int64_t narrow, const int64_t* pointer, co
 // The backward pass over the transposed index: x and grad in, gx (optional), gradient at the connections in the order of
 // the transposed index, and gb (optional) out. `output` is given where the forward pass ended in ReLU. `permutation[k]` is
 // the place of the k-th transposed connection in `value` and `gradient`.
-API int wirings_backward_panels(int64_t real, int64_t narrow, int64_t wide, const int64_t* pointer, const void* row,
+API int wirings_backward_panels(int64_t stored, int64_t narrow, int64_t wide, const int64_t* pointer, const void* row,
                                 const void* permutation, const void* value, const void* x, const void* grad,
                                 const void* output, void* gx, void* gradient, void* gb, int64_t panels, int64_t rows,
                                 int64_t columns, int64_t width, int64_t threads) {
-    return with_types(real, narrow, [&](auto r, auto c) {
-        using T = decltype(r);
+    return with_stored_types(stored, narrow, [&](auto s, auto c) {
+        using S = decltype(s);
+        using T = Wide<S>;
         using C = decltype(c);
         const int64_t nnz = pointer[columns];
-        Scratch<T> own_values(nnz), own_gradient(nnz), masked(output ? rows * width : 0);
-        Rows<T, C> a{pointer, static_cast<const C*>(row), own_values, nnz - 1};
+        Scratch<T> own_gradient(nnz);
+        Scratch<S> own_values(nnz), masked(output ? rows * width : 0);
+        Rows<S, C> a{pointer, static_cast<const C*>(row), own_values, nnz - 1};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, columns, member, size), connections{pointer[mine.first], pointer[mine.last]};
             Range features = part(rows, member, size, 16);
-            take<T>(static_cast<const T*>(value), permutation, wide, connections, own_values);
+            take<S>(static_cast<const S*>(value), permutation, wide, connections, own_values);
             for (int64_t p = 0; p < panels; p++) {
-                const T* g = static_cast<const T*>(grad) + p * rows * width;
+                const S* g = static_cast<const S*>(grad) + p * rows * width;
                 if (output || gb) {
-                    mask_and_sum<T>(output ? static_cast<const T*>(output) + p * rows * width : nullptr, g, masked,
+                    mask_and_sum<S>(output ? static_cast<const S*>(output) + p * rows * width : nullptr, g, masked,
                                     static_cast<T*>(gb), width, features, p == 0);
                 }
                 if (output) {
                     meet();
                     g = masked;
                 }
-                const T* near = static_cast<const T*>(x) + p * columns * width;
+                const S* near = static_cast<const S*>(x) + p * columns * width;
                 if (gx) {
-                    backward_rows<T, C, true>(a, near, g, static_cast<T*>(gx) + p * columns * width, own_gradient, width, mine,
-                                              0, p == 0);
+                    backward_rows<true, S>(a, near, g, static_cast<S*>(gx) + p * columns * width, own_gradient, width, mine, 0,
+                                           p == 0);
                 } else {
-                    backward_rows<T, C, false>(a, near, g, nullptr, own_gradient, width, mine, 0, p == 0);
+                    backward_rows<false, S>(a, near, g, nullptr, own_gradient, width, mine, 0, p == 0);
                 }
                 if (output) meet();
             }
@@ -332,39 +463,40 @@ API int wirings_backward_panels(int64_t real, int64_t narrow, int64_t wide, cons
 }
 
 // The same on (batch, columns) x, (batch, rows) grad and output, (batch, columns) gx.
-API int wirings_backward(int64_t real, int64_t narrow, int64_t wide, const int64_t* pointer, const void* row,
+API int wirings_backward(int64_t stored, int64_t narrow, int64_t wide, const int64_t* pointer, const void* row,
                          const void* permutation, const void* value, const void* x, const void* grad, const void* output,
                          void* gx, void* gradient, void* gb, int64_t batch, int64_t rows, int64_t columns, int64_t most,
                          int64_t threads) {
-    return with_types(real, narrow, [&](auto r, auto c) {
-        using T = decltype(r);
+    return with_stored_types(stored, narrow, [&](auto s, auto c) {
+        using S = decltype(s);
+        using T = Wide<S>;
         using C = decltype(c);
         const int64_t nnz = pointer[columns];
-        Scratch<T> own_values(nnz), own_gradient(nnz), near(columns * most), far(rows * most);
-        Scratch<T> outputs(output ? rows * most : 0);
-        Rows<T, C> a{pointer, static_cast<const C*>(row), own_values, nnz - 1};
+        Scratch<T> own_gradient(nnz);
+        Scratch<S> own_values(nnz), near(columns * most), far(rows * most), outputs(output ? rows * most : 0);
+        Rows<S, C> a{pointer, static_cast<const C*>(row), own_values, nnz - 1};
         team(threads, [&](int member, int size) {
-            alignas(64) T tile[TILE_ROWS * MAX_WIDTH];
+            alignas(64) S tile[TILE_ROWS * MAX_WIDTH];
             Range mine = rows_of(pointer, columns, member, size), connections{pointer[mine.first], pointer[mine.last]};
             Range features = part(rows, member, size, 64);
-            take<T>(static_cast<const T*>(value), permutation, wide, connections, own_values);
+            take<S>(static_cast<const S*>(value), permutation, wide, connections, own_values);
             for (int64_t b = 0; b < batch; b += most) {
                 const int64_t width = fitting(most, batch - b);
-                pack_features<T>(static_cast<const T*>(x), batch, columns, b, width, part(columns, member, size, 64), near);
-                pack_features<T>(static_cast<const T*>(grad), batch, rows, b, width, features, far);
-                if (output) pack_features<T>(static_cast<const T*>(output), batch, rows, b, width, features, outputs);
+                pack_features<S>(static_cast<const S*>(x), batch, columns, b, width, part(columns, member, size, 64), near);
+                pack_features<S>(static_cast<const S*>(grad), batch, rows, b, width, features, far);
+                if (output) pack_features<S>(static_cast<const S*>(output), batch, rows, b, width, features, outputs);
                 if (output || gb) {
-                    mask_and_sum<T>(outputs.only_if(output != nullptr), far, far, static_cast<T*>(gb), width, features, b == 0);
+                    mask_and_sum<S>(outputs.only_if(output != nullptr), far, far, static_cast<T*>(gb), width, features, b == 0);
                 }
                 meet();
                 if (gx) {
                     for (int64_t i = mine.first; i < mine.last; i += TILE_ROWS) {
                         Range block{i, std::min(i + TILE_ROWS, mine.last)};
-                        backward_rows<T, C, true>(a, near, far, tile, own_gradient, width, block, i, b == 0);
-                        unpack_features<T>(tile, batch, columns, b, width, block, static_cast<T*>(gx));
+                        backward_rows<true, S>(a, near, far, tile, own_gradient, width, block, i, b == 0);
+                        unpack_features<S>(tile, batch, columns, b, width, block, static_cast<S*>(gx));
                     }
                 } else {
-                    backward_rows<T, C, false>(a, near, far, nullptr, own_gradient, width, mine, 0, b == 0);
+                    backward_rows<false, S>(a, near, far, nullptr, own_gradient, width, mine, 0, b == 0);
                 }
                 meet();
             }
@@ -374,45 +506,47 @@ API int wirings_backward(int64_t real, int64_t narrow, int64_t wide, const int64
 }
 
 // gradient[k] = sum over samples of grad[row k] x[column k], in the order of the (not transposed) index; panels in.
-API int wirings_sddmm_panels(int64_t real, int64_t narrow, const int64_t* pointer, const void* column, const void* grad,
+API int wirings_sddmm_panels(int64_t stored, int64_t narrow, const int64_t* pointer, const void* column, const void* grad,
                              const void* x, void* gradient, int64_t panels, int64_t rows, int64_t columns, int64_t width,
                              int64_t threads) {
-    return with_types(real, narrow, [&](auto r, auto c) {
-        using T = decltype(r);
+    return with_stored_types(stored, narrow, [&](auto s, auto c) {
+        using S = decltype(s);
+        using T = Wide<S>;
         using C = decltype(c);
-        Rows<T, C> a{pointer, static_cast<const C*>(column), nullptr, pointer[rows] - 1};
+        Rows<S, C> a{pointer, static_cast<const C*>(column), nullptr, pointer[rows] - 1};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, rows, member, size);
             for (int64_t p = 0; p < panels; p++) {
-                backward_rows<T, C, false>(a, static_cast<const T*>(grad) + p * rows * width,
-                                           static_cast<const T*>(x) + p * columns * width, nullptr,
-                                           static_cast<T*>(gradient), width, mine, 0, p == 0);
+                backward_rows<false, S>(a, static_cast<const S*>(grad) + p * rows * width,
+                                        static_cast<const S*>(x) + p * columns * width, nullptr,
+                                        static_cast<T*>(gradient), width, mine, 0, p == 0);
             }
         });
     });
 }
 
 // The same with (batch, rows) grad, its ReLU output (optional), (batch, columns) x; gb (optional) out.
-API int wirings_sddmm(int64_t real, int64_t narrow, const int64_t* pointer, const void* column, const void* grad,
+API int wirings_sddmm(int64_t stored, int64_t narrow, const int64_t* pointer, const void* column, const void* grad,
                       const void* x, const void* output, void* gradient, void* gb, int64_t batch, int64_t rows,
                       int64_t columns, int64_t most, int64_t threads) {
-    return with_types(real, narrow, [&](auto r, auto c) {
-        using T = decltype(r);
+    return with_stored_types(stored, narrow, [&](auto s, auto c) {
+        using S = decltype(s);
+        using T = Wide<S>;
         using C = decltype(c);
-        Scratch<T> near(rows * most), far(columns * most), outputs(output ? rows * most : 0);
-        Rows<T, C> a{pointer, static_cast<const C*>(column), nullptr, pointer[rows] - 1};
+        Scratch<S> near(rows * most), far(columns * most), outputs(output ? rows * most : 0);
+        Rows<S, C> a{pointer, static_cast<const C*>(column), nullptr, pointer[rows] - 1};
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, rows, member, size), features = part(rows, member, size, 64);
             for (int64_t b = 0; b < batch; b += most) {
                 const int64_t width = fitting(most, batch - b);
-                pack_features<T>(static_cast<const T*>(grad), batch, rows, b, width, features, near);
-                pack_features<T>(static_cast<const T*>(x), batch, columns, b, width, part(columns, member, size, 64), far);
-                if (output) pack_features<T>(static_cast<const T*>(output), batch, rows, b, width, features, outputs);
+                pack_features<S>(static_cast<const S*>(grad), batch, rows, b, width, features, near);
+                pack_features<S>(static_cast<const S*>(x), batch, columns, b, width, part(columns, member, size, 64), far);
+                if (output) pack_features<S>(static_cast<const S*>(output), batch, rows, b, width, features, outputs);
                 if (output || gb) {
-                    mask_and_sum<T>(outputs.only_if(output != nullptr), near, near, static_cast<T*>(gb), width, features, b == 0);
+                    mask_and_sum<S>(outputs.only_if(output != nullptr), near, near, static_cast<T*>(gb), width, features, b == 0);
                 }
                 meet();
-                backward_rows<T, C, false>(a, near, far, nullptr, static_cast<T*>(gradient), width, mine, 0, b == 0);
+                backward_rows<false, S>(a, near, far, nullptr, static_cast<T*>(gradient), width, mine, 0, b == 0);
                 meet();
             }
         });
@@ -420,28 +554,28 @@ API int wirings_sddmm(int64_t real, int64_t narrow, const int64_t* pointer, cons
 }
 
 // (batch, features) <-> [panel][feature][width].
-API int wirings_pack(int64_t real, const void* x, void* panels, int64_t batch, int64_t features, int64_t width, int64_t threads) {
-    return with_real(real, [&](auto r) {
-        using T = decltype(r);
+API int wirings_pack(int64_t stored, const void* x, void* panels, int64_t batch, int64_t features, int64_t width, int64_t threads) {
+    return with_stored(stored, [&](auto s) {
+        using S = decltype(s);
         team(threads, [&](int member, int size) {
             Range mine = part(features, member, size, 64);
             for (int64_t b = 0; b < batch; b += width) {
-                pack_features<T>(static_cast<const T*>(x), batch, features, b, width, mine, static_cast<T*>(panels) + b * features);
+                pack_features<S>(static_cast<const S*>(x), batch, features, b, width, mine, static_cast<S*>(panels) + b * features);
             }
         });
     });
 }
 
-API int wirings_unpack(int64_t real, const void* panels, void* y, int64_t batch, int64_t features, int64_t width, int64_t threads) {
-    return with_real(real, [&](auto r) {
-        using T = decltype(r);
+API int wirings_unpack(int64_t stored, const void* panels, void* y, int64_t batch, int64_t features, int64_t width, int64_t threads) {
+    return with_stored(stored, [&](auto s) {
+        using S = decltype(s);
         team(threads, [&](int member, int size) {
             Range mine = part(features, member, size, 64);
             for (int64_t b = 0; b < batch; b += width) {
                 for (int64_t f = mine.first; f < mine.last; f += 64) {
                     Range block{f, std::min<int64_t>(f + 64, mine.last)};
-                    unpack_features<T>(static_cast<const T*>(panels) + b * features + f * width, batch, features, b, width, block,
-                                       static_cast<T*>(y));
+                    unpack_features<S>(static_cast<const S*>(panels) + b * features + f * width, batch, features, b, width, block,
+                                       static_cast<S*>(y));
                 }
             }
         });
@@ -449,16 +583,17 @@ API int wirings_unpack(int64_t real, const void* panels, void* y, int64_t batch,
 }
 
 // Bias gradient and, where `output` is given, ReLU's mask applied to a panel gradient (`masked` may be `grad` itself).
-API int wirings_mask_panels(int64_t real, const void* output, const void* grad, void* masked, void* gb, int64_t panels,
+API int wirings_mask_panels(int64_t stored, const void* output, const void* grad, void* masked, void* gb, int64_t panels,
                             int64_t features, int64_t width, int64_t threads) {
-    return with_real(real, [&](auto r) {
-        using T = decltype(r);
+    return with_stored(stored, [&](auto s) {
+        using S = decltype(s);
+        using T = Wide<S>;
         team(threads, [&](int member, int size) {
             Range mine = part(features, member, size, 16);
             for (int64_t p = 0; p < panels; p++) {
                 int64_t at = p * features * width;
-                mask_and_sum<T>(output ? static_cast<const T*>(output) + at : nullptr, static_cast<const T*>(grad) + at,
-                                masked ? static_cast<T*>(masked) + at : nullptr, static_cast<T*>(gb), width, mine, p == 0);
+                mask_and_sum<S>(output ? static_cast<const S*>(output) + at : nullptr, static_cast<const S*>(grad) + at,
+                                masked ? static_cast<S*>(masked) + at : nullptr, static_cast<T*>(gb), width, mine, p == 0);
             }
         });
     });

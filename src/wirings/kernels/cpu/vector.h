@@ -4,7 +4,12 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 #if !defined(WIRINGS_VECTOR_BYTES)
 #if defined(__AVX512F__)
@@ -24,6 +29,16 @@ namespace wirings {
 // Innermost extent of every panel: sixteen samples side by side, whatever the vector's own width.
 constexpr int LANES = 16;
 
+// bfloat16 as it is stored: the upper half of a float. Kernels widen it as they read, compute in float, and round once, as
+// they write.
+enum class bf16 : uint16_t {};
+
+template <class S>
+constexpr bool is_bf16 = std::is_same_v<S, bf16>;
+// What numbers that are stored as S are computed in.
+template <class S>
+using Wide = std::conditional_t<is_bf16<S>, float, S>;
+
 template <class T>
 struct VectorOf;
 template <>
@@ -35,10 +50,15 @@ struct VectorOf<double> {
     typedef double type __attribute__((vector_size(WIRINGS_VECTOR_BYTES)));
 };
 
+template <>
+struct VectorOf<bf16> {  // to be moved about, not to compute with; no more than a strip is wide
+    typedef uint16_t type __attribute__((vector_size(WIRINGS_VECTOR_BYTES < 32 ? WIRINGS_VECTOR_BYTES : 32)));
+};
+
 template <class T>
 using Vector = typename VectorOf<T>::type;
 template <class T>
-constexpr int VL = WIRINGS_VECTOR_BYTES / sizeof(T);
+constexpr int VL = sizeof(Vector<T>) / sizeof(T);
 
 template <class T>
 INLINE Vector<T> load(const T* p) {
@@ -66,6 +86,105 @@ template <class T>
 INLINE Vector<T> positive_part(Vector<T> v) {
     return v < 0 ? Vector<T>{} : v;  // a NaN stays a NaN, as in torch.relu
 }
+
+typedef uint32_t Words __attribute__((vector_size(WIRINGS_VECTOR_BYTES)));
+typedef uint16_t Halves __attribute__((vector_size(WIRINGS_VECTOR_BYTES / 2)));
+
+// The upper halves of floats, where they are, rounded to the nearest, ties to even; below them anything.
+INLINE Words upper_halves(Vector<float> v) {
+    Words bits = (Words)v;
+    return v == v ? bits + 0x7fff + (bits >> 16 & 1) : Words{} + 0x7fc00000;
+}
+
+INLINE float widened(bf16 x) {
+    uint32_t bits = uint32_t(x) << 16;
+    float wide;
+    std::memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+template <class T>
+INLINE T widened(T x) {
+    return x;
+}
+
+template <class S>
+INLINE S rounded(Wide<S> x) {
+    if constexpr (is_bf16<S>) {
+        uint32_t bits;
+        std::memcpy(&bits, &x, sizeof bits);
+        return bf16(x == x ? (bits + 0x7fff + (bits >> 16 & 1)) >> 16 : 0x7fc0);
+    } else {
+        return x;
+    }
+}
+
+// Vectors that `read` and `write` treat together where NV of them lie in a row: two of bfloat16, so that one load serves
+// both.
+template <class S, int NV>
+constexpr int RUN = is_bf16<S> && NV % 2 == 0 ? 2 : 1;
+
+// Widens R vectors of samples. Two of bfloat16 become the even and the odd samples: which lane holds which does not matter
+// to kernels that treat all lanes alike, and `write` puts them back.
+template <int R, class S>
+INLINE void read(const S* p, Vector<Wide<S>>* v) {
+    if constexpr (!is_bf16<S>) {
+        v[0] = load(p);
+    } else if constexpr (R == 2) {
+        Words pairs;
+        std::memcpy(&pairs, p, sizeof pairs);
+        v[0] = (Vector<float>)(pairs << 16);
+        v[1] = (Vector<float>)(pairs & 0xffff0000u);
+    } else {
+        Halves halves;
+        std::memcpy(&halves, p, sizeof halves);
+        v[0] = (Vector<float>)(__builtin_convertvector(halves, Words) << 16);
+    }
+}
+
+template <int R, class S>
+INLINE void write(S* p, const Vector<Wide<S>>* v) {
+    if constexpr (!is_bf16<S>) {
+        store(p, v[0]);
+    } else if constexpr (R == 2) {
+        Words pairs = upper_halves(v[0]) >> 16 | (upper_halves(v[1]) & 0xffff0000u);
+        std::memcpy(p, &pairs, sizeof pairs);
+    } else {
+        Halves halves = __builtin_convertvector(upper_halves(v[0]) >> 16, Halves);
+        std::memcpy(p, &halves, sizeof halves);
+    }
+}
+
+#ifdef __AVX512BF16__
+// What processors that multiply bfloat16 themselves do, a pair of neighbours at a time: sum + a0 b0 + a1 b1 in each lane of
+// 32 bits. Numbers below the normal range count as zero.
+INLINE Vector<float> add_pairs(Vector<float> sum, Words a, Words b) {
+    return (Vector<float>)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+
+// The samples of two rows side by side: those that `low` holds and those that `high` does. `write_zipped` puts the sums of
+// both back in order.
+INLINE void zip(Words a, Words b, Words& low, Words& high) {
+    low = (Words)_mm512_unpacklo_epi16((__m512i)a, (__m512i)b);
+    high = (Words)_mm512_unpackhi_epi16((__m512i)a, (__m512i)b);
+}
+INLINE void write_zipped(bf16* p, Vector<float> low, Vector<float> high) {
+    Words samples = (Words)_mm512_packus_epi32((__m512i)(upper_halves(low) >> 16), (__m512i)(upper_halves(high) >> 16));
+    std::memcpy(p, &samples, sizeof samples);
+}
+
+INLINE Words words(const bf16* p) {
+    Words w;
+    std::memcpy(&w, p, sizeof w);
+    return w;
+}
+// One number, or two neighbours, in every lane.
+INLINE Words splat_one(const bf16* p) { return Words{} + uint32_t(*p); }
+INLINE Words splat_two(const bf16* p) {
+    uint32_t two;
+    std::memcpy(&two, p, sizeof two);
+    return Words{} + two;
+}
+#endif
 
 // `low` and `high` are the two halves of a butterfly over lanes whose number has bit `S` clear or set. Their pair
 // transposes; their sum adds up. Lane l of low is a[l] or, with the bit set, b[l - S]; of high a[l + S] or b[l].
