@@ -176,6 +176,15 @@ def test_a_figure_has_a_line_a_contender_and_needs_something_to_draw() -> None:
         figure({**_result(), "cases": []})
 
 
+def test_scaling_draws_what_a_connection_costs_by_their_number() -> None:
+    rows = {"10 connections, 99 %": (10, 4.0), "5 connections, 99 %": (5, 6.0), "7 connections, 3 neurons": (7, 9.0)}
+    cases = [{"case": name, "rows": [{"nnz": n, "ns_per_sample": ns}]} for name, (n, ns) in rows.items()]
+    (panel,) = figure({**_result(), "bench": "scaling", "cases": cases}).panels
+    assert (panel.series[0].x, panel.series[0].y) == ((5.0, 10.0), (6.0, 4.0))
+    with pytest.raises(ValueError, match="there is nothing to draw"):
+        figure({**_result(), "bench": "scaling", "cases": []})
+
+
 def test_tables_go_to_their_places_and_nowhere_else() -> None:
     text = "before\n<!-- bench: mlp -->\nold\n<!-- end -->\nbetween\n<!-- bench: conv -->\nkept\n<!-- end -->\nafter\n"
     new, places = filled(text, {"mlp": r"\1 new"})

@@ -69,6 +69,11 @@ def test_a_benchmark_prints_its_table_saves_it_draws_it_and_fills_a_page(
     code, out, _ = wirings(capsys, "bench", "report", saved)
     assert code == 0
     assert out.startswith("| case | contender | sparsity |")
+    again = tmp_path / "again.svg"
+    assert wirings(capsys, "bench", "report", saved, "--plot", again)[0] == 0
+    assert again.stat().st_size > 1000
+    code, _, err = wirings(capsys, "bench", "report", saved, saved, "--plot", again)
+    assert (code, err) == (2, "wirings: `--plot` draws one result. Got 2 files.")
     page.write_text("# Speed\n<!-- bench: mlp -->\n<!-- end -->\n")
     assert wirings(capsys, "bench", "report", saved, "--into", page)[0] == 0
     text = page.read_text()

@@ -149,11 +149,14 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def figure(result: Mapping[str, Any]) -> Figure:
-    """How many times faster than dense each contender is by sparsity, a panel a case.
+    """How many times faster than dense each contender is by sparsity, a panel a case; of `scaling`, what a connection
+    costs by their number.
 
     Raises:
         ValueError: if no row of the result has a density and a ratio.
     """
+    if result["bench"] == "scaling":
+        return _cost_figure(result)
     panels = []
     for case in result["cases"]:
         lines: dict[str, list[tuple[float, float]]] = {}
@@ -171,6 +174,28 @@ def figure(result: Mapping[str, Any]) -> Figure:
         caption=" ".join(provenance(result)),
         alt="Speed against the fastest dense variant, by sparsity, for each case.",
         panels=tuple(panels),
+    )
+
+
+def _cost_figure(result: Mapping[str, Any]) -> Figure:
+    """Nanoseconds a connection and sample against connections, all of one sparsity."""
+    same = [case["rows"][0] for case in result["cases"] if not case["case"].endswith("neurons")]
+    points = sorted((float(row["nnz"]), row["ns_per_sample"]) for row in same)
+    if not points:
+        raise ValueError(f"there is nothing to draw in the results of `{result['bench']}`.")
+    x, y = zip(*points, strict=True)
+    panel = Panel(
+        x=Axis(label="connections of a layer", scale="log", ticks=x),
+        y=Axis(label="nanoseconds a connection and sample, training step", low=0),
+        series=(Series(label="wirings", x=x, y=y, method="rigl", style="line"),),
+        labels="none",
+    )
+    return Figure(
+        name="bench-scaling",
+        title="What a connection costs, by how many there are",
+        caption=" ".join(provenance(result)),
+        alt="Nanoseconds a connection and sample against the number of connections.",
+        panels=(panel,),
     )
 
 

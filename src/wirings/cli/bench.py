@@ -70,14 +70,17 @@ def bench_(
     json
         Write the result there.
     plot
-        Draw how many times faster than dense, by sparsity: FILE.svg or FILE.png.
+        Draw how many times faster than dense, by sparsity (`scaling`: what a connection costs): FILE.svg or FILE.png.
+        With `report`, from one saved result.
     into
         For `report`: put the tables into this Markdown file, between the lines <!-- bench: NAME --> and <!-- end -->.
     """
     from wirings.core.errors import SettingsError, nearest
 
+    if plot is not None and plot.suffix not in (".svg", ".png"):
+        raise SettingsError(f"`--plot` must end in .svg or .png. Got {plot}.")
     if what == "report":
-        return _report(files, into)
+        return _report(files, into, plot)
     if what not in BENCHES:
         raise SettingsError(f"`wirings bench` knows no {what!r}. {nearest(what, [*BENCHES, 'report'])}")
     if files:
@@ -87,8 +90,6 @@ def bench_(
             raise SettingsError(f"`{flag}` must be at least 1. Got {value}.")
     if preset is not None and what != "training":
         raise SettingsError(f"`--preset` is for `wirings bench training`. Got it with {what!r}.")
-    if plot is not None and plot.suffix not in (".svg", ".png"):
-        raise SettingsError(f"`--plot` must end in .svg or .png. Got {plot}.")
     words = _words(what, against, threads, rounds, preset, quick)
     result = _measured(what, against, threads, rounds, preset, quick, words)
     _print(result)
@@ -180,8 +181,8 @@ def _draw(result: Result, path: Path) -> None:
         raise SettingsError(f"`--plot`: {error}") from error
 
 
-def _report(files: tuple[Path, ...], into: Path | None) -> int:
-    """Saved results as Markdown, printed or put where a file marks their places."""
+def _report(files: tuple[Path, ...], into: Path | None, plot: Path | None) -> int:
+    """Saved results as Markdown, printed or put where a file marks their places; one of them drawn."""
     import json as reader
 
     from wirings.bench.result import filled, markdown
@@ -199,6 +200,11 @@ def _report(files: tuple[Path, ...], into: Path | None) -> int:
         except (OSError, ValueError) as error:
             raise RunError(f"{path} cannot be read: {error}.") from error
         results.append(found)
+    if plot is not None:
+        if len(results) > 1:
+            raise SettingsError(f"`--plot` draws one result. Got {len(results)} files.")
+        _draw(results[0], plot)
+        return 0
     tables = {found["bench"]: markdown(found) for found in results}
     if into is None:
         print("\n\n".join(tables.values()))
