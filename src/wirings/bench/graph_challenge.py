@@ -37,7 +37,8 @@ NEURONS = {1024: -0.30, 4096: -0.35, 16384: -0.40, 65536: -0.45}
 CONNECTIONS, WEIGHT, HIGHEST = 32, 1 / 16, 32.0
 _PERIOD = 12  # layers after which a network's wiring repeats
 _SHRINK = 10  # layers between looking for images that have died
-_FEWER = 20  # GraphBLAS sees one image of so many
+_FEWER = 20  # GraphBLAS, and images that are kept to the end, see one image of so many
+_ROOM = 2**28  # pixels of the images that are in memory at a time, 1 GiB
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ CASES = (
     Case(4096, 120),
     Case(4096, 480),
     Case(16384, 120),
-    Case(65536, 120),
+    Case(65536, 120, images=12_000),
 )
 QUICK = (Case(1024, 120, images=500, check=True),)
 
@@ -115,23 +116,24 @@ def _period(neurons: int) -> tuple[Topology, ...]:
     return tuple(radix_net([[8, 8, 8]] * (_PERIOD // 3), [copies] * (_PERIOD + 1), degrees=[4] * _PERIOD))
 
 
-def images(neurons: int, count: int) -> Tensor:
-    """MNIST's training images (mnist-mini's, again and again, where it is not here) with as many pixels as neurons,
-    each 0 or 1; shape ``(count, neurons)``."""
+def images(neurons: int, count: int, *, first: int = 0) -> Tensor:
+    """MNIST's training images from ``first`` on (mnist-mini's, again and again, where it is not here) with as many
+    pixels as neurons, each 0 or 1; shape ``(count, neurons)``."""
+    small, side = _digits(), round(neurons**0.5)
+    some = small[torch.arange(first, first + count) % len(small)].float()
+    large = F.interpolate(some, size=(side, side), mode="bilinear", align_corners=False)
+    return (large >= 128).float().flatten(1)
+
+
+@cache
+def _digits() -> Tensor:
     from wirings.training.build import load_data
 
     try:
         data = load_data("mnist", None)
     except DataError:
         data = load_data("mnist-mini", None)
-    small = torch.as_tensor(data.train_images).reshape(-1, 1, 28, 28)
-    side = round(neurons**0.5)
-    found = []
-    for first in range(0, count, len(small)):
-        some = small[: min(len(small), count - first)].float()
-        large = F.interpolate(some, size=(side, side), mode="bilinear", align_corners=False)
-        found.append((large >= 128).float().flatten(1))
-    return torch.cat(found)
+    return torch.as_tensor(data.train_images).reshape(-1, 1, 28, 28)
 
 
 def infer(topologies: Sequence[Topology], x: Tensor, bias: float, *, drop: bool = True) -> Tensor:
@@ -207,45 +209,57 @@ def by_graphblas(topologies: Sequence[Topology], x: Tensor, bias: float, *, thre
 
 def _case(case: Case, rounds: int, threads: int) -> Result:
     topologies, bias = network(case.neurons, case.layers), NEURONS[case.neurons]
-    x = images(case.neurons, case.images)
-    infer(topologies[:2], x[:128], bias)  # loads the kernels
-    rows = []
-    contenders: list[tuple[str, Tensor, Callable[[Tensor], Tensor]]] = [
-        ("wirings", x, lambda x: infer(topologies, x, bias)),
-        ("wirings, all images to the end", x, lambda x: infer(topologies, x, bias, drop=False)),
+    infer(topologies[:2], images(case.neurons, 128), bias)  # loads the kernels
+    few = max(1, case.images // _FEWER)
+    contenders: list[tuple[str, int, Callable[[Tensor], Tensor]]] = [
+        ("wirings", case.images, lambda x: infer(topologies, x, bias)),
+        ("wirings, all images to the end", few, lambda x: infer(topologies, x, bias, drop=False)),
     ]
     if case.layers == min(other.layers for other in CASES) and importlib.util.find_spec("graphblas") is not None:
-        few = x[: max(1, len(x) // _FEWER)]
         contenders.append(("GraphBLAS", few, lambda x: by_graphblas(topologies, x, bias, threads=threads)))
-    for name, x, make in contenders:
-        edges = len(x) * sum(t.nnz for t in topologies)
-        y, times = _timed(make, x, rounds, threads)
-        median = statistics.median(times)
-        row = {
+    rows = []
+    for name, count, make in contenders:
+        seconds, left, error = _in_parts(case, count, make, topologies, bias, rounds, threads)
+        median = statistics.median(seconds)
+        rows.append({
             "contender": name,
             "density": topologies[0].density,
             "mask": "RadiX-Net",
             "median_ms": 1e3 * median,
-            "best_ms": 1e3 * min(times),
+            "best_ms": 1e3 * min(seconds),
             "ratio": None,
             "baseline": False,
-            "error": _error(topologies, x, y, bias) if case.check else None,
-            "edges_per_second": edges / median / threads,
-            "categories": int(y.any(1).sum()),
-            "images": len(x),
-        }
-        rows.append(row)
+            "error": error,
+            "edges_per_second": count * sum(t.nnz for t in topologies) / median / threads,
+            "categories": left,
+            "images": count,
+        })  # fmt: skip
     return {"case": f"{case.neurons} neurons, {case.layers} layers", "rounds": rounds, "rows": rows}
 
 
-def _timed(make: Callable[[Tensor], Tensor], x: Tensor, rounds: int, threads: int) -> tuple[Tensor, list[float]]:
+def _in_parts(
+    case: Case,
+    count: int,
+    make: Callable[[Tensor], Tensor],
+    topologies: Sequence[Topology],
+    bias: float,
+    rounds: int,
+    threads: int,
+) -> tuple[list[float], int, float | None]:
+    """Seconds of each round, images left, and the largest error; as many images at a time as there is room for."""
     clock = time.thread_time if threads == 1 else time.perf_counter
-    times, y = [], x
-    for _ in range(rounds):
-        start = clock()
-        y = make(x)
-        times.append(clock() - start)
-    return y, times
+    seconds, left, errors = [0.0] * rounds, 0, [0.0]
+    room = max(128, _ROOM // case.neurons)
+    for first in range(0, count, room):
+        x = images(case.neurons, min(room, count - first), first=first)
+        for i in range(rounds):
+            start = clock()
+            y = make(x)
+            seconds[i] += clock() - start
+        left += int(y.any(1).sum())
+        if case.check:
+            errors.append(_error(topologies, x, y, bias))
+    return seconds, left, max(errors) if case.check else None
 
 
 def _error(topologies: Sequence[Topology], x: Tensor, y: Tensor, bias: float) -> float:
