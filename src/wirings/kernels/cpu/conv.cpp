@@ -22,6 +22,7 @@ namespace {
 struct Geometry {
     int64_t panels, in_channels, out_channels, groups, kernel_height, kernel_width, stride, padding;
     int64_t height, width, halo, out_height, out_width, out_halo;
+    int64_t first;  // bytes of input that a block of channels may take of the first-level cache, under one tile
     int64_t cache;  // bytes of input rows that a band of weight gradients may keep in the second-level cache
 
     int64_t taps() const { return kernel_height * kernel_width; }
@@ -43,14 +44,13 @@ struct Shifted {
     const T* value;
 };
 
-constexpr int64_t FIRST_CACHE = 24 * 1024;  // bytes of input that a block of channels may take under one tile
-constexpr double ENOUGH = 12;               // connections of a row in a block that are worth reading its sums again
+constexpr double ENOUGH = 12;  // connections of a row in a block that are worth reading its sums again
 
 // Into how many channels to cut the input so that what a tile reads of them stays in the first-level cache while all rows
 // pass over it: several times faster to read than the second-level cache. All of them where there is too little to gain.
-inline int64_t channels_at_once(int64_t channels, int64_t groups, double per_row, int64_t patch) {
-    int64_t some = std::max<int64_t>(1, FIRST_CACHE / patch);
-    return groups > 1 || some >= channels || per_row * double(some) < ENOUGH * double(channels) ? channels : some;
+inline int64_t channels_at_once(const Geometry& g, int64_t channels, double per_row, int64_t patch) {
+    int64_t some = std::max<int64_t>(1, g.first / patch);
+    return g.groups > 1 || some >= channels || per_row * double(some) < ENOUGH * double(channels) ? channels : some;
 }
 
 // A grid of output pixels: how far apart their inputs and they themselves lie.
@@ -261,7 +261,7 @@ API int wirings_conv_forward(int64_t real, int64_t narrow, const int64_t* geomet
         const Planes in = input_of(g), out = output_of(g);
         Scratch<int32_t> shift(pointer[g.out_channels]);
         const int64_t some = filled ? g.in_channels
-                                    : channels_at_once(g.in_channels, g.groups, double(pointer[g.out_channels]) / double(g.out_channels),
+                                    : channels_at_once(g, g.in_channels, double(pointer[g.out_channels]) / double(g.out_channels),
                                                        patch_of<T>(g.out_width, g.stride, g.kernel_height, g.kernel_width));
         const int64_t blocks = (g.in_channels + some - 1) / some;
         Scratch<int64_t> cut(blocks > 1 ? (blocks + 1) * g.out_channels : 0);
@@ -313,7 +313,7 @@ API int wirings_conv_input_onto(int64_t real, int64_t narrow, int64_t narrow_row
         Scratch<int32_t> shift(nnz);
         Scratch<T> own(nnz);
         const int64_t some = filled ? g.out_channels
-                                    : channels_at_once(g.out_channels, g.groups, double(nnz) / double(rows),
+                                    : channels_at_once(g, g.out_channels, double(nnz) / double(rows),
                                                        patch_of<T>((g.width + s - 1) / s, 1, (g.kernel_height + s - 1) / s,
                                                                    (g.kernel_width + s - 1) / s));
         const int64_t blocks = (g.out_channels + some - 1) / some;
