@@ -373,7 +373,7 @@ def _geometry(index: ConvIndex, x: Planes, y: Planes) -> ctypes.Array[ctypes.c_i
             )
     numbers = (
         x.data.shape[0], index.in_channels, index.shape[0], index.groups, *index.kernel, index.stride, index.padding,
-        *x.shape[2:], x.halo, *y.shape[2:], y.halo, first_level_cache() * 4 // 5, second_level_cache() * 7 // 8,
+        *x.shape[2:], x.halo, *y.shape[2:], y.halo, first_level_cache(), second_level_cache() * 7 // 8,
     )  # fmt: skip
     return (ctypes.c_int64 * len(numbers))(*numbers)
 

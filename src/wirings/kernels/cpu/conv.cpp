@@ -22,7 +22,7 @@ namespace {
 struct Geometry {
     int64_t panels, in_channels, out_channels, groups, kernel_height, kernel_width, stride, padding;
     int64_t height, width, halo, out_height, out_width, out_halo;
-    int64_t first;  // bytes of input that a block of channels may take of the first-level cache, under one tile
+    int64_t first;  // bytes of the first-level cache
     int64_t cache;  // bytes of input rows that a band of weight gradients may keep in the second-level cache
 
     int64_t taps() const { return kernel_height * kernel_width; }
@@ -49,7 +49,7 @@ constexpr double ENOUGH = 12;  // connections of a row in a block that are worth
 // Into how many channels to cut the input so that what a tile reads of them stays in the first-level cache while all rows
 // pass over it: several times faster to read than the second-level cache. All of them where there is too little to gain.
 inline int64_t channels_at_once(const Geometry& g, int64_t channels, double per_row, int64_t patch) {
-    int64_t some = std::max<int64_t>(1, g.first / patch);
+    int64_t some = std::max<int64_t>(1, g.first * 4 / 5 / patch);
     return g.groups > 1 || some >= channels || per_row * double(some) < ENOUGH * double(channels) ? channels : some;
 }
 
@@ -183,36 +183,102 @@ inline void every_shift(const Geometry& g, int32_t* shift) {
     }
 }
 
+template <int N>
+using Number = std::integral_constant<int, N>;
+
 // The weight gradient of connections k ... k + G - 1 over a band of output rows: they share each load of the gradient.
-template <class T, int G>
+// Where `PAIR` is 2, neighbours are summed apart, so that fewer sums wait for the one before.
+template <class T, int G, int PAIR>
 void gradient_group(const int32_t* shift, const T* in, const T* grad, T* gradient, int64_t height, int64_t width, int64_t stride,
                     int64_t in_row, int64_t out_row) {
-    Vector<T> sum[G];
+    constexpr int PADDED = G > 4 ? 8 : G > 2 ? 4 : G;
+    Vector<T> sum[PAIR][G];
     const T* p[G];
 #pragma GCC unroll 8
     for (int q = 0; q < G; q++) {
-        sum[q] = zero<T>();
+#pragma GCC unroll 2
+        for (int i = 0; i < PAIR; i++) sum[i][q] = zero<T>();
         p[q] = in + shift[q];
     }
     for (int64_t y = 0; y < height; y++) {
         const T* g = grad + y * out_row;
-        int64_t o = y * stride * in_row;
-        for (int64_t x = 0; x < width; x++, o += stride * LANES, g += LANES) {
+        int64_t o = y * stride * in_row, x = 0;
+        auto pixel = [&](auto into) INLINE_LAMBDA {
 #pragma GCC unroll 4
             for (int lane = 0; lane < LANES; lane += VL<T>) {
                 Vector<T> d = load(g + lane);
 #pragma GCC unroll 8
-                for (int q = 0; q < G; q++) sum[q] += d * load(p[q] + o + lane);
+                for (int q = 0; q < G; q++) sum[into()][q] += d * load(p[q] + o + lane);
             }
+            o += stride * LANES;
+            g += LANES;
+        };
+        for (; x + PAIR <= width; x += PAIR) {
+            pixel(Number<0>{});
+            if constexpr (PAIR == 2) pixel(Number<1>{});
         }
+        if (x < width) pixel(Number<0>{});
     }
-    if constexpr (G <= VL<T>) {
+    auto whole = [&](int q) INLINE_LAMBDA { return q >= G ? zero<T>() : PAIR == 1 ? sum[0][q] : sum[0][q] + sum[PAIR - 1][q]; };
+    if constexpr (PADDED <= VL<T>) {
         T s[VL<T>];
-        store(s, sums<T, G>([&](int q) INLINE_LAMBDA { return sum[q]; }));
+        store(s, sums<T, PADDED>(whole));
         for (int q = 0; q < G; q++) gradient[q] += s[q];
     } else {
-        for (int q = 0; q < G; q++) gradient[q] += total<T>(sum[q]);
+        for (int q = 0; q < G; q++) gradient[q] += total<T>(whole(q));
     }
+}
+
+// Groups of eight connections, then of what is left.
+template <class F>
+void in_groups(int64_t n, F&& group) {
+    for (; n >= 8; n -= 8) group(Number<8>{}, Number<1>{});
+    if (n & 4) group(Number<4>{}, Number<1>{});
+    if (n & 2) group(Number<2>{}, Number<1>{});
+    if (n & 1) group(Number<1>{}, Number<1>{});
+}
+
+// The same where there are few: as many groups, none much smaller than another.
+template <class F>
+void in_even_groups(int64_t n, F&& group) {
+    for (int64_t left = (n + 7) / 8; left > 0; left--) {
+        const int64_t some = (n + left - 1) / left;
+        auto of = [&](auto size) {
+            constexpr int G = size();
+            if (some == G) group(size, Number<(2 * G <= MOST_SUMS ? 2 : 1)>{});
+        };
+        of(Number<1>{}), of(Number<2>{}), of(Number<3>{}), of(Number<4>{}), of(Number<5>{}), of(Number<6>{}), of(Number<7>{}), of(Number<8>{});
+        n -= some;
+    }
+}
+
+// How a weight gradient is taken: over bands of output rows, and in each over blocks of input channels.
+struct Walk {
+    int64_t rows, channels;
+};
+
+constexpr double PIXELS = 3;  // that adding up the lanes of one connection costs
+constexpr double DEAR = 0.4;  // what blocks may cost beside the products, so that they pay
+
+// Blocks of as many channels as fit into the first-level cache, over which the gradients of all output channels pass: each
+// is read anew for the connections there, and each connection's lanes are added up for the pixels there. Where that costs
+// too much, bands whose whole input fits into the second-level cache.
+template <class T>
+Walk walk_of(const Geometry& g, double per_row) {
+    const int64_t line = input_of(g).row() * int64_t(sizeof(T));
+    Walk best{0, g.in_channels};
+    double least = DEAR;
+    for (int64_t rows = 1; rows <= g.out_height && g.groups == 1; rows++) {
+        const int64_t lines = (rows - 1) * g.stride + g.kernel_height, some = std::min(g.in_channels, g.first / (lines * line));
+        const double cost = double(g.in_channels) / (per_row * double(some)) + PIXELS / double(rows * g.out_width);
+        if (some > 0 && cost < least) {
+            least = cost;
+            best = {rows, some};
+        }
+    }
+    if (best.rows > 0 && best.channels < g.in_channels) return best;
+    const int64_t fitting = (g.cache / (g.in_channels * line) - g.kernel_height + g.stride) / g.stride, enough = (LANES + g.out_width - 1) / g.out_width;
+    return {std::max<int64_t>(1, std::min(g.out_height, std::max(fitting, enough))), g.in_channels};
 }
 
 // The weight gradient where few connections are missing: that of every weight, of which theirs are kept.
@@ -410,34 +476,33 @@ API int wirings_conv_weight(int64_t real, int64_t narrow, const int64_t* geometr
         using C = decltype(c);
         const Geometry& g = *reinterpret_cast<const Geometry*>(geometry);
         const Planes in = input_of(g), out = output_of(g);
-        Scratch<int32_t> shift(pointer[g.out_channels]);
-        const int64_t line = g.in_channels * in.row() * int64_t(sizeof(T));
-        const int64_t fitting = (g.cache / line - g.kernel_height + g.stride) / g.stride, enough = (LANES + g.out_width - 1) / g.out_width;
-        const int64_t high = std::max<int64_t>(1, std::min(g.out_height, std::max(fitting, enough)));
+        const Walk walk = walk_of<T>(g, double(pointer[g.out_channels]) / double(g.out_channels));
         if (filled) return filled_weight(g, pointer, static_cast<const C*>(column), static_cast<const T*>(x), static_cast<const T*>(grad),
-                                         static_cast<T*>(gradient), high, threads);
+                                         static_cast<T*>(gradient), walk.rows, threads);
+        const int64_t blocks = (g.in_channels + walk.channels - 1) / walk.channels;
+        Scratch<int32_t> shift(pointer[g.out_channels]);
+        Scratch<int64_t> cut(blocks > 1 ? (blocks + 1) * g.out_channels : 0);
+        const int64_t *edge = blocks > 1 ? cut : pointer, step = blocks > 1 ? g.out_channels : 1;
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, g.out_channels, member, size);
-            forward_shifts(g, pointer, static_cast<const C*>(column), mine, shift);
+            forward_shifts(g, pointer, static_cast<const C*>(column), mine, shift, cut.only_if(blocks > 1), walk.channels);
             T* sum = static_cast<T*>(gradient);
             std::fill(sum + pointer[mine.first], sum + pointer[mine.last], T(0));
-            for (int64_t panel = 0; panel < g.panels; panel++) {
-                for (int64_t y = 0; y < g.out_height; y += high) {
-                    int64_t tall = std::min(high, g.out_height - y);
-                    const T* i = static_cast<const T*>(x) + panel * in.panel() + in.at(y * g.stride - g.padding, -g.padding);
-                    const T* o = static_cast<const T*>(grad) + panel * out.panel() + out.at(y, 0);
-                    for (int64_t r = mine.first; r < mine.last; r++) {
-                        int64_t k = pointer[r], end = pointer[r + 1];
-                        auto group = [&](auto size_of) {
-                            constexpr int G = size_of();
-                            gradient_group<T, G>(shift + k, i, o + r * out.plane(), sum + k, tall, g.out_width, g.stride, in.row(), out.row());
-                            k += G;
-                        };
-                        while (end - k >= 8) group(std::integral_constant<int, 8>{});
-                        if (end - k >= 4) group(std::integral_constant<int, 4>{});
-                        if (end - k >= 2) group(std::integral_constant<int, 2>{});
-                        if (end - k >= 1) group(std::integral_constant<int, 1>{});
-                    }
+            for (int64_t job = 0; job < g.panels * g.out_height * blocks; job++) {
+                const int64_t panel = job / blocks / g.out_height, y = job / blocks % g.out_height, block = job % blocks;
+                if (y % walk.rows > 0) continue;
+                const int64_t tall = std::min(walk.rows, g.out_height - y);
+                const T* i = static_cast<const T*>(x) + panel * in.panel() + in.at(y * g.stride - g.padding, -g.padding);
+                const T* o = static_cast<const T*>(grad) + panel * out.panel() + out.at(y, 0);
+                for (int64_t r = mine.first; r < mine.last; r++) {
+                    int64_t k = edge[block * step + r];
+                    const int64_t n = edge[(block + 1) * step + r] - k;
+                    auto group = [&](auto size_of, auto pair) {
+                        constexpr int G = size_of();
+                        gradient_group<T, G, pair()>(shift + k, i, o + r * out.plane(), sum + k, tall, g.out_width, g.stride, in.row(), out.row());
+                        k += G;
+                    };
+                    blocks > 1 ? in_even_groups(n, group) : in_groups(n, group);
                 }
             }
         });
