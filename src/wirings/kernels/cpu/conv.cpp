@@ -258,17 +258,19 @@ struct Walk {
 };
 
 constexpr double PIXELS = 3;  // that adding up the lanes of one connection costs
-constexpr double DEAR = 0.4;  // what blocks may cost beside the products, so that they pay
+constexpr double DEAR = 0.35;  // what blocks may cost beside the products, so that they pay
 
 // Blocks of as many channels as fit into the first-level cache, over which the gradients of all output channels pass: each
 // is read anew for the connections there, and each connection's lanes are added up for the pixels there. Where that costs
-// too much, bands whose whole input fits into the second-level cache.
+// too much, or jumping from row to row of the index would leave the second-level cache, bands whose whole input fits there.
 template <class T>
-Walk walk_of(const Geometry& g, double per_row) {
+Walk walk_of(const Geometry& g, int64_t nnz) {
+    const double per_row = double(nnz) / double(g.out_channels);
+    const bool near = nnz * int64_t(sizeof(int32_t) + sizeof(T)) <= g.cache * 3 / 2;
     const int64_t line = input_of(g).row() * int64_t(sizeof(T));
     Walk best{0, g.in_channels};
     double least = DEAR;
-    for (int64_t rows = 1; rows <= g.out_height && g.groups == 1; rows++) {
+    for (int64_t rows = 1; rows <= g.out_height && g.groups == 1 && near; rows++) {
         const int64_t lines = (rows - 1) * g.stride + g.kernel_height, some = std::min(g.in_channels, g.first / (lines * line));
         const double cost = double(g.in_channels) / (per_row * double(some)) + PIXELS / double(rows * g.out_width);
         if (some > 0 && cost < least) {
@@ -476,7 +478,7 @@ API int wirings_conv_weight(int64_t real, int64_t narrow, const int64_t* geometr
         using C = decltype(c);
         const Geometry& g = *reinterpret_cast<const Geometry*>(geometry);
         const Planes in = input_of(g), out = output_of(g);
-        const Walk walk = walk_of<T>(g, double(pointer[g.out_channels]) / double(g.out_channels));
+        const Walk walk = walk_of<T>(g, pointer[g.out_channels]);
         if (filled) return filled_weight(g, pointer, static_cast<const C*>(column), static_cast<const T*>(x), static_cast<const T*>(grad),
                                          static_cast<T*>(gradient), walk.rows, threads);
         const int64_t blocks = (g.in_channels + walk.channels - 1) / walk.channels;
