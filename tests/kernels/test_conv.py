@@ -125,6 +125,23 @@ def test_channels_too_many_for_the_first_cache_are_taken_in_blocks(any_build, st
     assert_close(from_planes(more.x), gx + added, **TOLERANCE[torch.float64])
 
 
+@pytest.mark.parametrize("size", [2**11, 2**13, 2**15, 2**20])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_size_of_the_first_cache_changes_rounding_only(build, monkeypatch, size, stride):
+    monkeypatch.setattr("wirings.kernels.conv.first_level_cache", lambda: size)
+    for density in (0.1, 0.4, 0.65):
+        index, values, x, bias, grad = problem((13, 20, 3, 3), 17, (7, 9), density=density, stride=stride, padding=1)
+        y, gx, gv, gb = oracle(index, values, x, bias, grad, False)
+        results = []
+        for count in (1, 3):
+            monkeypatch.setattr(native, "threads", lambda work, count=count: count)
+            back = conv_backward(index, values, x, grad, need_bias=True)
+            results.append([conv_forward(index, values, x, bias=bias), *back])
+        for found, again, exact in zip(*results, (y, gx, gv, gb), strict=True):
+            assert torch.equal(found, again)
+            assert_close(found, exact, **TOLERANCE[torch.float64])
+
+
 def test_layouts_convert_there_and_back(any_build):
     for batch, channels, size in ((1, 1, (1, 1)), (13, 3, (5, 7)), (33, 18, (4, 16))):
         x = torch.randn(batch, channels, *size)

@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wirings.kernels import native, reference
+from wirings.kernels.choose import fills
 from wirings.kernels.index import SparseIndex, Transposed, index_dtype, place_dtype
 from wirings.kernels.lent import lent
-from wirings.kernels.linear import second_level_cache
+from wirings.kernels.linear import first_level_cache, second_level_cache
 
 LANES = 16
 _MOST_ELEMENTS = 2**31 - 1  # of one panel: shifts are int32
@@ -236,7 +237,7 @@ def conv_planes_forward(
     values, bias = values.contiguous(), None if bias is None else bias.contiguous()
     used.call(
         "conv_forward", out.itemsize, index.column.itemsize, _geometry(index, x, y), index.pointer,
-        index.column, values, bias, relu, x.data, out,
+        index.column, values, bias, relu, _fills(index), x.data, out,
         native.threads(index.nnz * out_height * out_width * out.shape[0] * LANES),
     )  # fmt: skip
     return y
@@ -290,14 +291,15 @@ def conv_planes_backward(
     gradient, gx = values.new_empty(index.nnz), None
     used.call(
         "conv_weight", values.itemsize, index.column.itemsize, _geometry(index, padded, grad),
-        index.pointer, index.column, padded.data, grad.data, gradient, team,
+        index.pointer, index.column, padded.data, grad.data, _fills(index), gradient, team,
     )  # fmt: skip
     if need_x:
         turned, gx = index.by_input, replace(x, data=lent(x.data.shape, x.data.dtype))
         used.call(
             "conv_input_onto", values.itemsize, index.column.itemsize, turned.row.itemsize,
             turned.place.itemsize, _geometry(index, x, grad), turned.pointer, turned.row, turned.place,
-            index.column, values, grad.data, None if onto is None else onto.contiguous(), gx.data, team,
+            index.column, values, grad.data, None if onto is None else onto.contiguous(), _fills(index), gx.data,
+            team,
         )  # fmt: skip
     return PlanesGradients(gx, gradient, gb)
 
@@ -359,6 +361,10 @@ def _masked(used: native.Library, grad: Planes, output: Planes | None, need_bias
     return (grad if kept is None else replace(grad, data=kept)), gb
 
 
+def _fills(index: ConvIndex) -> bool:
+    return fills(index.nnz, index.weight_shape, index.groups)
+
+
 def _geometry(index: ConvIndex, x: Planes, y: Planes) -> ctypes.Array[ctypes.c_int64]:
     for planes in (x, y):
         if planes.data.numel() // max(1, planes.data.shape[0]) > _MOST_ELEMENTS:
@@ -367,7 +373,7 @@ def _geometry(index: ConvIndex, x: Planes, y: Planes) -> ctypes.Array[ctypes.c_i
             )
     numbers = (
         x.data.shape[0], index.in_channels, index.shape[0], index.groups, *index.kernel, index.stride, index.padding,
-        *x.shape[2:], x.halo, *y.shape[2:], y.halo, second_level_cache() * 7 // 8,
+        *x.shape[2:], x.halo, *y.shape[2:], y.halo, first_level_cache(), second_level_cache() * 7 // 8,
     )  # fmt: skip
     return (ctypes.c_int64 * len(numbers))(*numbers)
 
