@@ -30,11 +30,12 @@ int wirings_sddmm(int64_t, int64_t, const int64_t*, const void*, const void*, co
                   int64_t, int64_t, int64_t, int64_t);
 int wirings_pack(int64_t, const void*, void*, int64_t, int64_t, int64_t, int64_t);
 int wirings_unpack(int64_t, const void*, void*, int64_t, int64_t, int64_t, int64_t);
-int wirings_conv_forward(int64_t, int64_t, const int64_t*, const int64_t*, const void*, const void*, const void*, int64_t,
+int wirings_conv_forward(int64_t, int64_t, const int64_t*, const int64_t*, const void*, const void*, const void*, int64_t, int64_t,
                          const void*, void*, int64_t);
 int wirings_conv_input_onto(int64_t, int64_t, int64_t, int64_t, const int64_t*, const int64_t*, const void*, const void*,
-                            const void*, const void*, const void*, const void*, void*, int64_t);
-int wirings_conv_weight(int64_t, int64_t, const int64_t*, const int64_t*, const void*, const void*, const void*, void*, int64_t);
+                            const void*, const void*, const void*, const void*, int64_t, void*, int64_t);
+int wirings_conv_weight(int64_t, int64_t, const int64_t*, const int64_t*, const void*, const void*, const void*, int64_t, void*,
+                        int64_t);
 int wirings_to_planes(int64_t, const void*, void*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t);
 int wirings_from_planes(int64_t, const void*, void*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t);
 int wirings_norm_forward(int64_t, const void*, const void*, const void*, const void*, void*, void*, int64_t, double, int64_t, void*,
@@ -233,26 +234,29 @@ void check_conv(int64_t batch, int64_t in_channels, int64_t out_channels, int64_
         gw[k] += double(x[from]) * double(grad[to]);
     });
     const int64_t geometry[] = {in.panels(), in_channels, out_channels, groups, kernel, kernel, stride, padding, side, side, in.halo,
-                                out_side, out_side, out.halo, 64 * 1024};
+                                out_side, out_side, out.halo, 32 * 1024, 64 * 1024};
     const vector<T> planes = in.planes(x), back = out.planes(grad);
-    vector<T> made(out.elements(), T(7)), onto = numbers<T>(in.count()), made_x(in.elements(), T(7)), made_w(w.nnz());
-    wirings_conv_forward(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), w.value.data(), bias.data(), relu,
-                         planes.data(), made.data(), threads);
-    near(out.plain(made), y, "convolution forward");
-    wirings_conv_weight(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), planes.data(), back.data(), made_w.data(), threads);
-    near(made_w, gw, "convolution, weight gradient");
+    const vector<T> onto = numbers<T>(in.count()), first = in.planes(onto);
     vector<int64_t> pointer(in_channels * stride * stride + 1);
     vector<uint16_t> row(w.nnz());
     vector<int32_t> place(w.nnz());
     wirings_conv_transpose(sizeof(C), 2, 4, w.pointer.data(), w.column.data(), out_channels, in_channels, groups, kernel, kernel, stride,
                            pointer.data(), row.data(), place.data());
-    for (bool added : {false, true}) {
-        const vector<T> first = in.planes(onto);
-        wirings_conv_input_onto(real<T>, sizeof(C), 2, 4, geometry, pointer.data(), row.data(), place.data(), w.column.data(),
-                                w.value.data(), back.data(), added ? first.data() : nullptr, made_x.data(), threads);
-        Doubles wanted = gx;
-        for (int64_t i = 0; added && i < in.count(); i++) wanted[i] += double(onto[i]);
-        near(in.plain(made_x), wanted, "convolution, input gradient");
+    for (int64_t filled = 0; filled <= (groups == 1); filled++) {
+        vector<T> made(out.elements(), T(7)), made_x(in.elements(), T(7)), made_w(w.nnz());
+        wirings_conv_forward(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), w.value.data(), bias.data(), relu, filled,
+                             planes.data(), made.data(), threads);
+        near(out.plain(made), y, "convolution forward");
+        wirings_conv_weight(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), planes.data(), back.data(), filled,
+                            made_w.data(), threads);
+        near(made_w, gw, "convolution, weight gradient");
+        for (bool added : {false, true}) {
+            wirings_conv_input_onto(real<T>, sizeof(C), 2, 4, geometry, pointer.data(), row.data(), place.data(), w.column.data(),
+                                    w.value.data(), back.data(), added ? first.data() : nullptr, filled, made_x.data(), threads);
+            Doubles wanted = gx;
+            for (int64_t i = 0; added && i < in.count(); i++) wanted[i] += double(onto[i]);
+            near(in.plain(made_x), wanted, "convolution, input gradient");
+        }
     }
 }
 
