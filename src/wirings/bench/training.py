@@ -28,6 +28,7 @@ from wirings.core.errors import RunError, SettingsError, nearest
 from wirings.core.settings import to_plain
 from wirings.data.augment import CropFlip
 from wirings.makers.random import ErdosRenyi
+from wirings.makers.snip import SNIP
 from wirings.methods.drop_grow import RigL
 from wirings.methods.static import Static
 from wirings.training.optimizers import SGD
@@ -87,7 +88,7 @@ class Race:
     Args:
         run: dense; what every contender has in common.
         target: held-out accuracy to reach, at the end of a run.
-        densities: of the truly sparse contenders, static and at random (ERK); the one that is there first is measured.
+        densities: of the truly sparse contenders, wired by SNIP and static; the one that is there first is measured.
         lengths: steps of a run, ascending, each with its whole cosine schedule.
         rates: learning rates.
         seeds: of the sweep that chooses length and rate on held-out images; measured are others.
@@ -104,7 +105,7 @@ class Race:
 RACE = Race(
     run=Run(model="lenet-300-100", data="mnist"),
     target=0.98,
-    densities=(0.2, 0.1, 0.05),
+    densities=(0.5, 0.3, 0.2),
     lengths=(430, 645, 860, 1290, 1720, 2580, 3440, 5160, 6880),
     rates=(0.03, 0.06, 0.12, 0.24),
     seeds=(100, 101),
@@ -225,7 +226,7 @@ def _raced(race: Race, rounds: int, threads: int) -> dict[str, Any]:
     """Choose length and rate of each contender on held-out images, then measure them with other seeds."""
     runs = {"dense": race.run}
     for density in race.densities:
-        method = Static(begin=ErdosRenyi(density))
+        method = Static(begin=SNIP(density))
         runs[f"truly sparse, {100 * (1 - density):g} %"] = dataclasses.replace(
             race.run, method=method, execution="sparse"
         )
