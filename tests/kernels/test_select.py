@@ -56,6 +56,50 @@ def test_large_selections_agree_with_sorting_at_any_number_of_threads(build, mon
                 assert torch.equal(top_mask(scores, k, absolute=True).nonzero().flatten(), wanted)
 
 
+MANY = 150_001  # enough for a sample of the scores to be taken first
+
+
+def _scores(kind):
+    rng = torch.Generator().manual_seed(1)
+    some = torch.randn(MANY, generator=rng)
+    if kind == "sorted":
+        return some.sort().values
+    if kind == "ties":
+        return some.mul(20).round().div(20)
+    if kind == "mostly zero":
+        return some * (torch.rand(MANY, generator=rng) < 0.05)
+    if kind == "misleading":  # what an evenly spaced sample sees is the smallest of all
+        seen = torch.arange(2**14, dtype=torch.float64).mul(MANY).div(2**14).long()
+        return (some.abs() + 1).index_fill(0, seen, 0.5)
+    if kind == "infinite":
+        return torch.where(torch.rand(MANY, generator=rng) < 0.3, float("inf"), some)
+    return some.fill_(2.0) if kind == "equal" else some
+
+
+@pytest.mark.parametrize("kind", ["normal", "sorted", "ties", "mostly zero", "misleading", "infinite", "equal"])
+def test_many_scores_agree_with_sorting_whatever_a_sample_of_them_says(any_build, kind, monkeypatch):
+    for dtype in (torch.float32, torch.float64):
+        scores = _scores(kind).to(dtype)
+        for absolute in (False, True):
+            order = (scores.abs() if absolute else scores).sort(descending=True, stable=True).indices
+            for k in (1, 20, 7_500, MANY // 2, MANY - 3, MANY):
+                for count in (1, 3):
+                    monkeypatch.setattr(native, "threads", lambda work, count=count: count)
+                    wanted = order[:k].sort().values
+                    assert torch.equal(top_index(scores, k, absolute=absolute), wanted)
+                    assert torch.equal(top_mask(scores, k, absolute=absolute).nonzero().flatten(), wanted)
+
+
+@pytest.mark.parametrize("place", [0, 77, MANY - 1])
+def test_one_nan_among_many_scores_is_found(any_build, place):
+    for dtype in (torch.float32, torch.float64):
+        scores = torch.randn(MANY, generator=torch.Generator().manual_seed(2), dtype=dtype)
+        scores[place] = float("nan")
+        for choose in (top_mask, top_index):
+            with pytest.raises(ValueError, match="a score is NaN, which has no rank"):
+                choose(scores, 1000)
+
+
 def test_shape_and_half_precision(any_build):
     scores = torch.tensor([[1.0, 3.0], [2.0, 0.0]])
     assert top_mask(scores, 2).tolist() == [[False, True], [True, False]]

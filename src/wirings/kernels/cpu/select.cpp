@@ -1,5 +1,8 @@
-// Exact top-k by radix: three to six passes of counting, no sort. Ties go to the lower index, and a NaN is reported.
+// Exact top-k. Evenly spaced scores tell between which two the k-th largest should lie; one pass keeps what is between
+// them and counts what is above. Where it does not lie there, or scores are few, by radix: three to six passes of counting,
+// no sort. Ties go to the lower index, and a NaN is reported.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -42,21 +45,111 @@ bool is_nan(typename KeyOf<T>::type k) {
     return k > infinity || k < K(~infinity);
 }
 
-// The k-th largest key, and how many of the keys equal to it belong to the k largest.
+// The k-th largest key, how many keys are equal to it, and how many of those belong to the k largest.
 template <class T>
 struct Threshold {
     typename KeyOf<T>::type key;
-    int64_t ties;
-    bool nan;
+    int64_t ties, equal;
+    bool nan, found;
 };
+
+constexpr int64_t BLOCK = 64;
+constexpr int64_t SAMPLE = 1 << 14;
+constexpr int64_t WORTH = 8 * SAMPLE;  // scores from which on a sample pays
+
+// Calls hit(place in the block) for every byte of a block that is set, looking only where some is.
+template <class Hit>
+INLINE void each_set(const uint8_t* some, Hit&& hit) {
+    for (int eight = 0; eight < BLOCK; eight += 8) {
+        uint64_t any;
+        std::memcpy(&any, some + eight, 8);
+        if (!any) continue;
+        for (int i = eight; i < eight + 8; i++) {
+            if (some[i]) hit(i);
+        }
+    }
+}
+
+template <class T>
+Threshold<T> by_sample(const T* scores, int64_t n, int64_t k, bool absolute, int64_t threads) {
+    using K = typename KeyOf<T>::type;
+    std::vector<K> sample(SAMPLE);
+    for (int64_t i = 0; i < SAMPLE; i++) sample[static_cast<std::size_t>(i)] = key(scores[int64_t(double(n) * i / SAMPLE)], absolute);
+    const double share = double(k) / double(n);
+    const int64_t rank = int64_t(share * SAMPLE), beside = 4 + int64_t(4 * std::sqrt(SAMPLE * share * (1 - share)));
+    auto ranked = [&](int64_t from_top) {  // the sample's key of this rank; none above the first and below the last
+        auto place = sample.begin() + (SAMPLE - 1 - from_top);
+        std::nth_element(sample.begin(), place, sample.end());
+        return *place;
+    };
+    const K high = rank - beside < 0 ? ~K(0) : ranked(rank - beside), low = rank + beside >= SAMPLE ? K(0) : ranked(rank + beside);
+    if (low == high) return {0, 0, 0, false, false};  // as many are equal: there is nothing to keep apart
+    std::vector<std::vector<K>> kept(static_cast<std::size_t>(threads));
+    std::vector<int64_t> above(static_cast<std::size_t>(threads));
+    std::vector<char> saw(static_cast<std::size_t>(threads)), full(static_cast<std::size_t>(threads));
+    team(threads, [&](int member, int size) {
+        Range mine = part(n, member, size, BLOCK);
+        std::vector<K>& own = kept[static_cast<std::size_t>(member)];
+        const std::size_t room = static_cast<std::size_t>((mine.last - mine.first) / 8);  // the sample was misleading beyond it
+        own.reserve(room / 2);
+        int64_t more = 0;
+        bool bad = false;
+        for (int64_t begin = mine.first; begin < mine.last && own.size() <= room; begin += BLOCK) {
+            const T* s = scores + begin;
+            uint8_t inside[BLOCK] = {};
+            K over = 0, wrong = 0;
+            auto look = [&](int64_t have) INLINE_LAMBDA {
+                for (int64_t i = 0; i < have; i++) {
+                    K q = key(s[i], absolute);
+                    over += q > high;
+                    wrong |= is_nan<T>(q);
+                    inside[i] = (q >= low) & (q <= high);
+                }
+            };
+            if (mine.last - begin >= BLOCK) {
+                look(BLOCK);
+            } else {
+                look(mine.last - begin);
+            }
+            more += int64_t(over);
+            bad |= wrong != 0;
+            each_set(inside, [&](int i) { own.push_back(key(s[i], absolute)); });
+        }
+        above[static_cast<std::size_t>(member)] = more;
+        saw[static_cast<std::size_t>(member)] = bad;
+        full[static_cast<std::size_t>(member)] = own.size() > room;
+    });
+    int64_t left = k;
+    std::vector<K> between;
+    for (std::size_t m = 0; m < kept.size(); m++) {
+        if (full[m]) return {0, 0, 0, false, false};
+        if (saw[m]) return {0, 0, 0, true, true};
+        left -= above[m];
+        between.insert(between.end(), kept[m].begin(), kept[m].end());
+    }
+    const int64_t count = int64_t(between.size());
+    if (left <= 0 || left > count) return {0, 0, 0, false, false};
+    std::nth_element(between.begin(), between.begin() + (count - left), between.end());
+    const K found = between[static_cast<std::size_t>(count - left)];
+    int64_t more = 0, same = 0;
+    for (K q : between) {
+        more += q > found;
+        same += q == found;
+    }
+    return {found, left - more, same, false, true};
+}
 
 template <class T>
 Threshold<T> threshold(const T* scores, int64_t n, int64_t k, bool absolute, int64_t threads) {
     using K = typename KeyOf<T>::type;
+    if (n >= WORTH) {
+        Threshold<T> found = by_sample(scores, n, k, absolute, threads);
+        if (found.found) return found;
+    }
     constexpr int BITS = sizeof(K) * 8;
     K prefix = 0;
     int shift = BITS;
-    int64_t left = k;
+    int64_t left = k, equal = 0;
     std::vector<int64_t> counts(static_cast<std::size_t>(threads) * BINS);
     bool nan = false;
     std::vector<K> kept;  // keys that share the prefix, once they are few
@@ -104,7 +197,7 @@ Threshold<T> threshold(const T* scores, int64_t n, int64_t k, bool absolute, int
                 saw[static_cast<std::size_t>(member)] = bad;
             });
             for (char s : saw) nan |= s != 0;
-            if (nan) return {0, 0, true};
+            if (nan) return {0, 0, 0, true, true};
         }
         int64_t digit = int64_t(digit_mask), here = 0;
         for (;; digit--) {
@@ -115,6 +208,7 @@ Threshold<T> threshold(const T* scores, int64_t n, int64_t k, bool absolute, int
         }
         prefix |= K(digit) << next;
         shift = next;
+        equal = here;
         if (shift > 0 && (compact || here <= n / 16)) {
             std::vector<K> fewer;
             fewer.reserve(static_cast<std::size_t>(here));
@@ -132,13 +226,12 @@ Threshold<T> threshold(const T* scores, int64_t n, int64_t k, bool absolute, int
             compact = true;
         }
     }
-    return {prefix, left, false};
+    return {prefix, left, equal, false, true};
 }
 
 // Walks the scores in order on every thread and calls take(i, how many were chosen before) for each of the k chosen.
 template <class T, class Take>
 void choose(const T* scores, int64_t n, Threshold<T> t, bool absolute, int64_t threads, Take&& take) {
-    constexpr int64_t BLOCK = 64;
     std::vector<int64_t> above(static_cast<std::size_t>(threads) + 1), equal(static_cast<std::size_t>(threads) + 1);
     team(threads, [&](int member, int size) {
         Range mine = part(n, member, size, BLOCK);
@@ -163,16 +256,10 @@ void choose(const T* scores, int64_t n, Threshold<T> t, bool absolute, int64_t t
             uint8_t candidate[BLOCK] = {};  // comparing a block at once, then looking only where something was found
             int64_t have = std::min(BLOCK, mine.last - begin);
             for (int64_t i = 0; i < have; i++) candidate[i] = key(scores[begin + i], absolute) >= t.key;
-            for (int64_t eight = 0; eight < BLOCK; eight += 8) {
-                uint64_t any;
-                std::memcpy(&any, candidate + eight, 8);
-                if (!any) continue;
-                for (int64_t i = begin + eight; i < begin + std::min(eight + 8, have); i++) {
-                    if (!candidate[i - begin]) continue;
-                    if (key(scores[i], absolute) == t.key && ties-- <= 0) continue;
-                    take(i, place++);
-                }
-            }
+            each_set(candidate, [&](int i) {
+                if (key(scores[begin + i], absolute) == t.key && ties-- <= 0) return;
+                take(begin + i, place++);
+            });
         }
     });
 }
@@ -191,7 +278,15 @@ API int wirings_top_mask(int64_t real, const void* scores, int64_t n, int64_t k,
         auto t = threshold<T>(s, n, k, absolute != 0, threads);
         nan = t.nan;
         if (nan) return;
-        choose<T>(s, n, t, absolute != 0, threads, [&](int64_t i, int64_t) { mask[i] = 1; });
+        if (t.ties < t.equal) {
+            choose<T>(s, n, t, absolute != 0, threads, [&](int64_t i, int64_t) { mask[i] = 1; });
+            return;
+        }
+        team(threads, [&](int member, int size) {  // no tie is cut: whatever is not below
+            Range mine = part(n, member, size, BLOCK);
+            const bool sizes = absolute != 0;
+            for (int64_t i = mine.first; i < mine.last; i++) mask[i] = key(s[i], sizes) >= t.key;
+        });
     });
     return status ? status : nan;
 }
