@@ -13,7 +13,7 @@ from wirings.bench.protocol import watched
 from wirings.bench.result import Contender, Result, begun, measured
 from wirings.core.streams import stream
 from wirings.core.topology import Topology
-from wirings.kernels import SparseIndex, strongest_gradient, top_mask
+from wirings.kernels import SparseIndex, strongest_gradient, top_index, top_mask
 
 SIZES, QUICK_SIZES = (10**6, 10**7), (10**5,)
 WIDTHS, QUICK_WIDTHS = (1024, 4096), (256,)
@@ -32,7 +32,7 @@ def run(
     del against
     result = begun("topology", command, threads=threads)
     with watched(result, threads=threads):
-        for count in QUICK_SIZES if quick else SIZES:
+        for count in QUICK_SIZES if quick else (*SIZES, 10**8):
             result["cases"].append(_selection(count, rounds))
         for width in QUICK_WIDTHS if quick else WIDTHS:
             result["cases"] += [_index(width, 0.05, rounds), _growth(width, 0.05, rounds)]
@@ -44,12 +44,21 @@ def run(
 def _selection(count: int, rounds: int) -> Result:
     scores = torch.randn(count, generator=stream(0, "bench scores"))
     k, array = count // 10, scores.abs().numpy()
-    ours = top_mask(scores, k, absolute=True)
-    right = set(torch.topk(scores.abs(), k).indices.tolist()) == set(ours.nonzero().squeeze(1).tolist())
+    ours, places = top_mask(scores, k, absolute=True), top_index(scores, k, absolute=True)
+    right = torch.zeros(count, dtype=torch.bool).index_fill(0, torch.topk(scores.abs(), k).indices, True)
     contenders = [
         Contender("torch.topk", lambda: torch.topk(scores.abs(), k), baseline=True),
         Contender("numpy.partition", lambda: np.partition(array, count - k)),
-        Contender("wirings, exact top k", lambda: top_mask(scores, k, absolute=True), error=0.0 if right else 1.0),
+        Contender(
+            "wirings, exact top k as a mask",
+            lambda: top_mask(scores, k, absolute=True),
+            error=0.0 if torch.equal(ours, right) else 1.0,
+        ),
+        Contender(
+            "wirings, exact top k as indices",
+            lambda: top_index(scores, k, absolute=True),
+            error=0.0 if torch.equal(places, right.nonzero().squeeze(1)) else 1.0,
+        ),
     ]
     return measured(f"the largest tenth of {count:,}", contenders, rounds=rounds)
 
