@@ -12,7 +12,7 @@ import pytest
 from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
 from wirings.studies import emergence
-from wirings.studies.emergence import CLAIMS, STATISTICS, settings, study
+from wirings.studies.emergence import CLAIMS, STATISTICS, Plan, settings, study
 from wirings.studies.execute import collect, execute
 from wirings.studies.measures.emergence import Emergence, amplified, moments, net_share, net_shares, rank_kept
 from wirings.studies.study import Findings
@@ -122,15 +122,15 @@ def test_runs_look_ten_times_an_epoch_and_slower_ones_differ_in_their_rate_alone
 
 
 def test_the_study_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emergence, "METHODS", ("dnw", "rigl"))
-    monkeypatch.setattr(emergence, "DENSITIES", {"smoke": (0.1,)})
-    monkeypatch.setattr(emergence, "RATES", {})
+    plan = Plan(densities=(0.1,), beside=(0.1,), sparse=True, rates=False)
+    monkeypatch.setattr(emergence, "PLANS", {"smoke": plan})
     made = execute(study, "smoke", tmp_path, seeds=1, jobs=2)
     assert not made.missing
-    dnw, rigl = (made.measured(m) for m in study.measurements(made))
+    dnw, rigl, swapped = (made.measured(m) for m in study.measurements(made))
     assert dnw is not None
     assert rigl is not None
-    for told in (dnw, rigl):
+    assert swapped is not None
+    for told in (dnw, rigl, swapped):
         assert told["epochs"][0] == 0
         assert told["epochs"][told["early"]] == pytest.approx(1, abs=0.06)
         assert (told["net"][0], told["net"][-1]) == (0, 1)
@@ -138,7 +138,7 @@ def test_the_study_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert told["detour"] >= 1
     assert 0 < net_share(dnw) < 1  # type: ignore[operator]
     assert {figure.name for figure in study.figures(made)} == {"change", "traces", "amplification", "ranks", "gini"}
-    assert len(study.tables(made)[0].rows) == 2
+    assert len(study.tables(made)[0].rows) == 3
     assert {v.word for v in study.claims(made)} == {"underpowered"}
     assert collect(study, "smoke", tmp_path, seeds=1).measurements == made.measurements
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from wirings.analysis.claims import Claim, Verdict, judge, judge_all
@@ -25,10 +26,36 @@ from wirings.studies.views import emergence as views
 from wirings.studies.views.emergence import Seen
 from wirings.training.settings import Run
 
-METHODS = ("dnw", "rigl", "set")
 
-DENSITIES = {"smoke": (0.1, 0.05), "laptop": (0.1, 0.02), "overnight": (0.1, 0.02), "paper": (0.1, 0.02)}
-"""Densities of each preset; the claims are about the last one, "a very sparse graph"."""
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a preset trains.
+
+    Args:
+        densities: of DNW; the claims are about the last one, "a very sparse graph".
+        beside: densities of RigL and SET.
+        sparse: whether these two, which need no dense weights, train truly sparse.
+        rates: whether DNW also trains at other learning rates, at the last density.
+        looks: how many wirings an epoch are kept. At the paper's scale one: each takes a megabyte and more.
+        changed: settings of its runs that differ from the other studies' of this paper.
+    """
+
+    densities: tuple[float, ...] = (0.1, 0.02)
+    beside: tuple[float, ...] = (0.1, 0.02)
+    sparse: bool = False
+    rates: bool = True
+    looks: int = 10
+    changed: Mapping[str, Any] = field(default_factory=dict)  # any setting of a run
+
+
+PLANS = {
+    "smoke": Plan(densities=(0.1, 0.05), beside=(0.1, 0.05)),
+    "laptop": Plan(),
+    "overnight": Plan(beside=(0.02,), sparse=True, rates=False, changed={"epochs": 10}),
+    "paper": Plan(looks=1),
+}
+"""Fixed before the first run of each. Overnight trains for a third as long as the other studies of this paper, so that
+two cores reach five seeds."""
 
 RATES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "dnw-warm-up": ("DNW, warm-up", {"warmup": 0.25}),
@@ -36,9 +63,6 @@ RATES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "dnw-constant": ("DNW, constant rate", {"schedule": "constant"}),
 }
 """DNW at other learning rates, at the last density: label -> what people call it, settings that differ."""
-
-LOOKS = {"smoke": 10, "laptop": 10, "overnight": 10, "paper": 1}
-"""How many wirings an epoch are kept. At the paper's scale one: each takes a megabyte and more."""
 
 TRACED = 40
 """Units of a layer whose in-degrees are drawn."""
@@ -90,21 +114,22 @@ def runs(preset: str, seeds: Sequence[int]) -> list[Run]:
 
 def settings(preset: str, seeds: Sequence[int]) -> dict[tuple[str, str, float], list[Run]]:
     """(network, method or label, density) -> its runs, one a seed."""
-    main, *others = seed0.NETS[preset]
-    found: dict[tuple[str, str, float], list[Run]] = {}
-    for net, method in [*((main, method) for method in METHODS), *((net, "dnw") for net in others)]:
-        for density in DENSITIES[preset]:
-            found[net, method, density] = [_run(preset, net, seed, method, density) for seed in seeds]
-    for label, (_, changed) in RATES.items():
-        density = DENSITIES[preset][-1]
-        found[main, label, density] = [_slower(_run(preset, main, s, "dnw", density), label, changed) for s in seeds]
+    plan, (main, *others) = PLANS[preset], seed0.NETS[preset]
+    asked = [(main, "dnw", density) for density in plan.densities]
+    asked += [(main, method, density) for method in ("rigl", "set") for density in plan.beside]
+    asked += [(net, "dnw", density) for net in others for density in plan.densities]
+    found = {key: [_run(plan, seed, *key) for seed in seeds] for key in asked}
+    for label, (_, changed) in RATES.items() if plan.rates else ():
+        last = plan.densities[-1]
+        found[main, label, last] = [_slower(_run(plan, s, main, "dnw", last), label, changed) for s in seeds]
     return found
 
 
-def _run(preset: str, net: str, seed: int, method: str, density: float) -> Run:
+def _run(plan: Plan, seed: int, net: str, method: str, density: float) -> Run:
     """The run that the other studies of this paper share, but looked at more often."""
-    run = seed0.run_of(net, seed, seed0.method_of(method, density))
-    return dataclasses.replace(run, history=Every(round(1 / (LOOKS[preset] * run.epochs), 6)))
+    execution = "sparse" if plan.sparse and method != "dnw" else "masked"
+    run = seed0.run_of(net, seed, seed0.method_of(method, density), execution=execution, **plan.changed)
+    return dataclasses.replace(run, history=Every(round(1 / (plan.looks * run.epochs), 6)))
 
 
 def _slower(run: Run, label: str, changed: Mapping[str, Any]) -> Run:
@@ -120,7 +145,7 @@ def measurements(found: Findings) -> list[Emergence]:
 
 def _measures(found: Findings) -> dict[tuple[str, str, float], list[Emergence]]:
     """The measurements of each setting; the first seed at the last density is traced unit by unit."""
-    last = DENSITIES[found.preset][-1]
+    last = PLANS[found.preset].densities[-1]
     return {
         key: [Emergence(run=run.id, units=TRACED if i == 0 and key[2] == last else 0) for i, run in enumerate(asked)]
         for key, asked in settings(found.preset, found.seeds).items()
@@ -150,7 +175,7 @@ def _name(method: str) -> str:
 def claims(found: Findings) -> list[Verdict]:
     """Each claim on each network and density, DNW alone; the first also at other learning rates."""
     gathered = {(s.net, s.method, s.density): s for s in seen(found)}
-    main, last = seed0.NETS[found.preset][0], DENSITIES[found.preset][-1]
+    main, last = seed0.NETS[found.preset][0], PLANS[found.preset].densities[-1]
     verdicts = []
     for key, asked in settings(found.preset, found.seeds).items():
         net, method, density = key
@@ -275,7 +300,7 @@ def _layers(gathered: Iterable[Seen]) -> Table:
 def figures(found: Findings) -> list[Figure]:
     """A figure a question."""
     gathered = seen(found)
-    main, last = seed0.NETS[found.preset][0], DENSITIES[found.preset][-1]
+    main, last = seed0.NETS[found.preset][0], PLANS[found.preset].densities[-1]
     here = [one for one in gathered if one.net == main]
     rates = [one for one in here if one.density == last and one.name.startswith("DNW")]
     sparsest = [one for one in here if one.density == last and one.method not in RATES]
@@ -292,7 +317,7 @@ def figures(found: Findings) -> list[Figure]:
 
 def answers(found: Findings) -> list[str]:
     """What was found, in sentences."""
-    main, last = seed0.NETS[found.preset][0], DENSITIES[found.preset][-1]
+    main, last = seed0.NETS[found.preset][0], PLANS[found.preset].densities[-1]
     here = {one.method: one for one in seen(found) if (one.net, one.density) == (main, last)}
     said = []
     if "dnw" in here:
@@ -355,7 +380,7 @@ study = Study(
         "laptop": Preset(
             seeds=5, takes="LeNet-300-100 on Fashion-MNIST, LeNet-5 on digits; about 6 minutes on two cores"
         ),
-        "overnight": Preset(seeds=3, takes="ResNet-20 on CIFAR-10, 30 epochs"),
+        "overnight": Preset(seeds=5, takes="ResNet-20 on CIFAR-10, 10 epochs; about 2 hours on two cores"),
         "paper": Preset(seeds=3, takes="ResNet-18 on CIFAR-10, 160 epochs; a GPU"),
     },
     runs=runs,
