@@ -15,6 +15,7 @@ from wirings.core.errors import RunError, SettingsError
 from wirings.makers.random import ErdosRenyi
 from wirings.methods import RigL
 from wirings.training import Run
+from wirings.training.optimizers import SGD
 
 
 def test_contenders_differ_in_how_they_run_alone() -> None:
@@ -109,7 +110,7 @@ def test_time_to_accuracy_takes_the_shortest_recipe_that_reaches_the_target(monk
         target=0.98,
         densities=(0.1, 0.05),
         lengths=(10, 20, 40),
-        rates=(0.05, 0.1),
+        recipes=((SGD(), 0.05), (SGD(), 0.1)),
         seeds=(100, 101),
     )
     result = run(preset="time-to-accuracy", race=race, rounds=2)
@@ -127,6 +128,6 @@ def test_time_to_accuracy_takes_the_shortest_recipe_that_reaches_the_target(monk
 
 def test_a_target_out_of_reach_is_told(monkeypatch) -> None:
     monkeypatch.setattr(training, "in_fresh_process", made_up)
-    race = Race(run=QUICK, target=0.999, densities=(0.1,), lengths=(10,), rates=(0.1,), seeds=(100,))
+    race = Race(run=QUICK, target=0.999, densities=(0.1,), lengths=(10,), recipes=((SGD(), 0.1),), seeds=(100,))
     with pytest.raises(RunError, match=r"No run of the sweep reached 99.9 % on held-out images; allow longer ones."):
         run(preset="time-to-accuracy", race=race)

@@ -31,7 +31,7 @@ from wirings.makers.random import ErdosRenyi
 from wirings.makers.snip import SNIP
 from wirings.methods.drop_grow import RigL
 from wirings.methods.static import Static
-from wirings.training.optimizers import SGD
+from wirings.training.optimizers import SGD, Adam, AnyOptimizer
 from wirings.training.settings import Run
 
 _COLUMNS = {
@@ -43,6 +43,7 @@ _COLUMNS = {
     "above_mb": "MB above imports and images",
 }
 _TO_ACCURACY = {
+    "optimizer": "optimizer",
     "learning_rate": "learning rate",
     "steps": "steps",
     "held_out": "held-out accuracy (%)",
@@ -90,32 +91,35 @@ class Race:
         target: held-out accuracy to reach, at the end of a run.
         densities: of the truly sparse contenders, wired by SNIP and static; the one that is there first is measured.
         lengths: steps of a run, ascending, each with its whole cosine schedule.
-        rates: learning rates.
-        seeds: of the sweep that chooses length and rate on held-out images; measured are others.
+        recipes: optimizers and learning rates, the same for every contender.
+        seeds: of the sweep that chooses length and recipe on held-out images; measured are others.
     """
 
     run: Run
     target: float
     densities: tuple[float, ...]
     lengths: tuple[int, ...]
-    rates: tuple[float, ...]
+    recipes: tuple[tuple[AnyOptimizer, float], ...]
     seeds: tuple[int, ...]
 
 
 RACE = Race(
-    run=Run(model="lenet-300-100", data="mnist"),
+    run=Run(model="lenet-300-100", data="mnist", warmup=0.05),
     target=0.98,
-    densities=(0.5, 0.3, 0.2),
-    lengths=(430, 645, 860, 1290, 1720, 2580, 3440, 5160, 6880),
-    rates=(0.03, 0.06, 0.12, 0.24),
-    seeds=(100, 101),
+    densities=(0.3, 0.2, 0.1),
+    lengths=(430, 645, 860, 1075, 1290, 1505, 1720, 2150, 2580, 3440),
+    recipes=(
+        *((SGD(), rate) for rate in (0.06, 0.12, 0.24)),
+        *((Adam(), rate) for rate in (0.002, 0.004, 0.008, 0.016)),
+    ),
+    seeds=(100, 101, 102),
 )
 QUICK_RACE = Race(
     run=Run(model="lenet-300-100", data="mnist-mini"),
     target=0.5,
     densities=(0.1,),
     lengths=(20, 60),
-    rates=(0.1,),
+    recipes=((SGD(), 0.1),),
     seeds=(100,),
 )
 
@@ -223,7 +227,7 @@ def _in_turns(runs: Mapping[str, Run], rounds: int, threads: int) -> dict[str, l
 
 
 def _raced(race: Race, rounds: int, threads: int) -> dict[str, Any]:
-    """Choose length and rate of each contender on held-out images, then measure them with other seeds."""
+    """Choose length, optimizer and rate of each contender on held-out images, then measure them with other seeds."""
     runs = {"dense": race.run}
     for density in race.densities:
         method = Static(begin=SNIP(density))
@@ -247,6 +251,7 @@ def _raced(race: Race, rounds: int, threads: int) -> dict[str, Any]:
                 name,
                 base / max(median, 1e-12),
                 density=None if name == "dense" else found[0]["density"],
+                optimizer=type(chosen[name].optimizer).__name__,
                 learning_rate=chosen[name].learning_rate,
                 steps=chosen[name].steps,
                 held_out=100 * statistics.fmean(one["held_out"] for one in found),
@@ -265,20 +270,20 @@ def _raced(race: Race, rounds: int, threads: int) -> dict[str, Any]:
 
 
 def _swept(one: Run, race: Race, threads: int) -> tuple[Run | None, float]:
-    """The shortest training whose mean held-out accuracy reaches the target, at its best rate; and its seconds."""
+    """The shortest training whose mean held-out accuracy reaches the target, by its best recipe; and its seconds."""
     for steps in race.lengths:
         tried = [
-            dataclasses.replace(one, steps=steps, learning_rate=rate, seed=seed, threads=threads)
-            for rate, seed in product(race.rates, race.seeds)
+            dataclasses.replace(one, steps=steps, optimizer=optimizer, learning_rate=rate, seed=seed, threads=threads)
+            for (optimizer, rate), seed in product(race.recipes, race.seeds)
         ]
         found = in_fresh_process(tried)
         size = len(race.seeds)
-        by_rate = [found[i : i + size] for i in range(0, len(found), size)]
-        means = [statistics.fmean(each["held_out"] for each in group) for group in by_rate]
+        by_recipe = [found[i : i + size] for i in range(0, len(found), size)]
+        means = [statistics.fmean(each["held_out"] for each in group) for group in by_recipe]
         best = max(range(len(means)), key=means.__getitem__)
         if means[best] >= race.target:
-            seconds = statistics.median(each["seconds_to_end"] for each in by_rate[best])
-            return dataclasses.replace(one, steps=steps, learning_rate=race.rates[best]), seconds
+            seconds = statistics.median(each["seconds_to_end"] for each in by_recipe[best])
+            return tried[best * size], seconds
     return None, float("inf")
 
 

@@ -101,10 +101,10 @@ class Batches:
         if not 0 <= i < len(self):
             raise IndexError(f"`i` of `batch` must be in [0, {len(self)}). Got {i}.")
         chosen = self.order(e)[i * self.batch_size : (i + 1) * self.batch_size].to(self.images.device)
-        x = self.images[chosen]
+        x = self.images.index_select(0, chosen)  # several times faster than indexing
         if self.augment is not None:
             x = self.augment(x, stream(self.seed, "augment", e, i))
-        return self._normalised(x), self.labels[chosen]
+        return self._normalised(x), self.labels.index_select(0, chosen)
 
     def order(self, e: int) -> Tensor:
         """The images of epoch ``e`` in their order, as places in ``images``: (count,) int64."""
