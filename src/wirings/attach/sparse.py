@@ -131,8 +131,8 @@ class SparseSite:
         support = self.support
         if on is support.backward or on.nnz == on.numel == values.numel():
             return values
-        if on is support.forward and self.layer.used is not None:
-            return values[self.layer.used]
+        if on is support.forward:
+            return self.layer.in_use(values)
         if support.backward.is_full:
             return values[on.index.to(values.device)]
         return Move(support.backward, on)(values)

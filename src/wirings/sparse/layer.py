@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wirings.core.errors import WiringError
 from wirings.core.names import bare
 from wirings.core.support import Support
-from wirings.core.topology import Topology
+from wirings.core.topology import Topology, positions_of
 from wirings.kernels.index import SparseIndex
 from wirings.sparse.buffers import checked_support, members
 from wirings.sparse.lineage import Lineage
@@ -52,6 +52,7 @@ class SparseLayer(nn.Module):
     _index: SparseIndex | None
     _forward_index: SparseIndex | None
     _support: Support | None
+    _places: Tensor | None
     _seen: tuple[Any, ...]
     _pairs: list[tuple[Tensor, Tensor, int]]
     _heard_in: int
@@ -94,7 +95,7 @@ class SparseLayer(nn.Module):
             elif full:
                 self._support = Support(Topology.of(self.used.view(self.weight_shape)), backward)
             else:
-                self._support = Support(self._told(backward.index[self.used]), backward)
+                self._support = Support(self._told(self.in_use(backward.index)), backward)
         return self._support
 
     def _told(self, flat: Tensor) -> Topology:
@@ -120,8 +121,22 @@ class SparseLayer(nn.Module):
         if self.used is None:
             return index
         if self._forward_index is None:
-            self._forward_index = self.index_of(index.flat()[self.used])
+            whole = index.nnz == math.prod(self.weight_shape)
+            self._forward_index = self.index_of(self.places if whole else index.flat().index_select(0, self.places))
         return self._forward_index
+
+    @property
+    def places(self) -> Tensor:
+        """Which of the connections that train the forward pass uses, by their number; ``used`` is not none."""
+        _ = self.index  # notices buffers that were written to
+        if self._places is None:
+            assert self.used is not None
+            self._places = positions_of(self.used)
+        return self._places
+
+    def in_use(self, values: Tensor) -> Tensor:
+        """Of numbers one for each connection that trains, those that the forward pass uses."""
+        return values if self.used is None else values.index_select(0, self.places)
 
     def wire(self, support: Support) -> None:
         """Take another topology; the caller sees to ``values``, one for each connection of ``support.backward``."""
@@ -176,7 +191,7 @@ class SparseLayer(nn.Module):
                 layer.used.copy_(used)
             else:
                 layer.used = None if used is None else used.clone()
-            layer._forward_index = layer._support = None
+            layer._forward_index = layer._support = layer._places = None
             layer._pairs.clear()
             layer._seen = layer._now()
             layer._lineage.moved()
@@ -198,8 +213,7 @@ class SparseLayer(nn.Module):
     def dense_weight(self) -> Tensor:
         """The weight as a dense tensor, zero where the forward pass uses nothing."""
         dense = self.values.new_zeros(math.prod(self.weight_shape))
-        values = self.values.detach()
-        dense[self.forward_index.flat()] = values if self.used is None else values[self.used]
+        dense[self.forward_index.flat()] = self.in_use(self.values.detach())
         return dense.view(self.weight_shape)
 
     def to_dense(self) -> nn.Module:
@@ -285,7 +299,7 @@ class SparseLayer(nn.Module):
 
     def _forget_all(self) -> None:
         """Everything that can be made again from the buffers, or lasts for one step only."""
-        self._index = self._forward_index = self._support = None
+        self._index = self._forward_index = self._support = self._places = None
         self._seen, self._pairs = (), []
         self._heard_in = -1
 
@@ -306,7 +320,7 @@ class SparseLayer(nn.Module):
         if index is not None and index.device == self.column.device and index.column.shape == self.column.shape:
             same = torch.equal(index.column.to(torch.int32), self.column) and torch.equal(index.pointer, self.pointer)
             if same and self.used is self._seen[2]:
-                self._seen, self._forward_index, self._support = self._now(), None, None
+                self._seen, self._forward_index, self._support, self._places = self._now(), None, None, None
                 return
         support = checked_support("", self.weight_shape, self.pointer, self.column, self.used, self.values.numel())
         self._forget_all()
@@ -329,7 +343,8 @@ class SparseLayer(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        gone = ("_index", "_forward_index", "_support", "_seen", "_pairs", "_heard_in", "key", "_turn", "_rest")
+        made = ("_index", "_forward_index", "_support", "_places", "_seen", "_pairs", "_heard_in")
+        gone = (*made, "key", "_turn", "_rest")
         return {k: v for k, v in self.__dict__.items() if k not in gone} | {"on_swap": None, "listening": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, layer: SparseLayer) -> Tensor:
         index = layer.forward_index
-        used = values if layer.used is None else values[layer.used]
+        used = layer.in_use(values)
         ctx.save_for_backward(x, used)
         ctx.layer, ctx.index, ctx.whole = layer, index, layer.index
         return layer._multiply(index, used, x, bias)
@@ -120,7 +120,7 @@ def _owner(number: int) -> SparseLayer:
 @torch.library.custom_op("wirings::sparse_product", mutates_args=())
 def _product_op(x: Tensor, values: Tensor, bias: Tensor | None, layer: int) -> Tensor:
     owner = _owner(layer)
-    used = values if owner.used is None else values[owner.used]
+    used = owner.in_use(values)
     return owner._multiply(owner.forward_index, used, x, bias)
 
 
@@ -134,7 +134,7 @@ def _gradients_op(
     grad: Tensor, x: Tensor, values: Tensor, layer: int, need_x: bool, need_bias: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     owner = _owner(layer)
-    used = values if owner.used is None else values[owner.used]
+    used = owner.in_use(values)
     grad = grad.contiguous() if grad.dim() < 4 else grad
     if owner.listening:
         owner.hear(x.clone(), grad.clone())  # generated code writes to its buffers again when we are done with them
