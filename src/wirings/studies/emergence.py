@@ -108,8 +108,9 @@ STATISTICS: tuple[Callable[[Mapping[str, Any]], float | None], ...] = (net_share
 
 
 def runs(preset: str, seeds: Sequence[int]) -> list[Run]:
-    """Three methods on the main network, DNW on the others, and DNW at other learning rates."""
-    return [run for setting in settings(preset, seeds).values() for run in setting]
+    """Three methods on the main network, DNW on the others, and DNW at other learning rates; the sparsest first."""
+    asked = settings(preset, seeds)
+    return [run for key in sorted(asked, key=lambda key: key[2]) for run in asked[key]]
 
 
 def settings(preset: str, seeds: Sequence[int]) -> dict[tuple[str, str, float], list[Run]]:
