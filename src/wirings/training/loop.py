@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from wirings.analysis.degrees import dead_logits
 from wirings.attach import Sparsifier
 from wirings.core.errors import RunError, SettingsError
 from wirings.core.files import written_aside
@@ -30,6 +29,7 @@ from wirings.data import Batches
 from wirings.training import checkpoints, host
 from wirings.training.beginning import Beginning
 from wirings.training.build import Task, task
+from wirings.training.evaluation import evaluate
 from wirings.training.folder import (
     DIVERGED,
     FINISHED,
@@ -330,32 +330,6 @@ def _is_best(best: Mapping[str, Any], accuracy: float, density: float) -> bool:
     left for counts that breathe.
     """
     return not best or density < 0.99 * best["density"] or accuracy > best["accuracy"]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How a network does on a set of images: share of right answers, mean loss, and logits that never change."""
-
-    accuracy: float
-    loss: float
-    dead_logits: int
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, batches: Batches) -> Evaluation:
-    """Accuracy and cross-entropy over all images of ``batches``, in evaluation mode; the model's mode is put back."""
-    training = model.training
-    model.eval()
-    right, loss = 0, 0.0
-    logits = []
-    for images, labels in batches.epoch(0):
-        said = model(images)
-        logits.append(said)
-        right += int((said.argmax(1) == labels).sum())
-        loss += float(F.cross_entropy(said, labels, reduction="sum"))
-    model.train(training)
-    dead = len(dead_logits(torch.cat(logits))) if batches.count > 1 else 0
-    return Evaluation(right / batches.count, loss / batches.count, dead)
 
 
 def _save(live: _Live) -> None:
