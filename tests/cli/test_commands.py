@@ -72,6 +72,18 @@ def test_makers_are_methods_and_runs_go_truly_sparse(capsys: pytest.CaptureFixtu
     assert sorted(told) == ["set", "set (truly sparse)", "synflow", "synflow (truly sparse)"]
 
 
+def test_precision_and_layout_are_flags_and_told_in_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    grid = ["run", *TINY, "--method", "set", "--sparsity", "0.5", "--autocast", "none,bfloat16"]
+    assert wirings(capsys, *grid, "--runs", tmp_path, "--jobs", "1")[0] == 0
+    assert wirings(capsys, *grid, "--channels-last", "--runs", tmp_path, "--jobs", "1")[0] == 0
+    _, out, _ = wirings(capsys, "compare", tmp_path, "--md")
+    told = [line.split("|")[3].strip() for line in out.splitlines()[2:]]
+    assert sorted(told) == ["set", "set (bfloat16)", "set (bfloat16, channels last)", "set (channels last)"]
+    _, out, _ = wirings(capsys, *grid[:-2], "--autocast", "float16", "--channels-last", "--print-config")
+    assert 'autocast = "float16"' in out
+    assert "channels_last = true" in out
+
+
 def test_a_makers_settings_go_to_toml(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--method", "snip", "--sparsity", "98%", "--set", "method.begin.batches=2", "--print-config"]
     _, out, _ = wirings(capsys, "run", *TINY, *words)
@@ -106,6 +118,8 @@ def test_settings_are_printed_as_toml_that_makes_the_same_run(
         (["run", "--epochs", "0"], "`epochs` of `Run` must be an integer of at least 1. Got 0."),
         (["run", "--set", "optimizer.momentun=0.9"], "Did you mean 'momentum'?"),
         (["run", "--optimizer", "sdg"], "Did you mean 'sgd'?"),
+        (["run", "--autocast", "bf16"], "'none', 'bfloat16' or 'float16'"),
+        (["run", "--autocast", "bfloat16", "--set", "dtype=float64"], "must be 'none' where `dtype` is 'float64'."),
         (["run", "--budget", "erkk", "--method", "set", "--density", "0.1"], "Did you mean 'erk'?"),
         (["run", "--model", "nowhere:Net"], "nowhere"),
         (["run", "--wiring", "no/such/file"], "There is no wiring at no/such/file."),

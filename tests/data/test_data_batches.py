@@ -97,6 +97,17 @@ class TestBatches:
         split(LABELS)
         assert torch.equal(torch.get_rng_state(), before)
 
+    @pytest.mark.parametrize("normalise", [None, "per-image"])
+    def test_channels_last_are_the_same_images_in_another_layout(self, normalise):
+        plain, last = (
+            Batches(IMAGES, LABELS, batch_size=20, augment=CropFlip(), normalise=normalise, memory_format=layout)
+            for layout in (torch.preserve_format, torch.channels_last)
+        )
+        for (a, _), (b, _) in zip(plain.epoch(1), last.epoch(1), strict=True):
+            assert a.is_contiguous()
+            assert b.is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(a, b)
+
     @pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
     @pytest.mark.parametrize("augment", [CropFlip(pad=2), CropFlip(pad=2, mode="reflect"), Distort(size=6)])
     def test_every_device_sees_the_same_batches(self, device, augment):

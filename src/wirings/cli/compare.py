@@ -90,7 +90,7 @@ def rows_of(cells: Sequence[Cell], against: str) -> list[tuple[str, ...]]:
             a, b = (dict(zip(c.seeds, c.last, strict=True)) for c in (cell, rival))
             effects[cell.group] = paired([a[s] for s in shared], [b[s] for s in shared])
     corrected = dict(zip(effects, holm([e.p for e in effects.values()]), strict=True)) if effects else {}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for cell in cells:
         effect, p = effects.get(cell.group), corrected.get(cell.group, math.nan)
         interval = mean_interval(cell.last) if cell.n > 1 else None
@@ -115,10 +115,16 @@ def rows_of(cells: Sequence[Cell], against: str) -> list[tuple[str, ...]]:
 
 
 def _method(cell: Cell) -> str:
-    """The method, and whether its runs were truly sparse."""
-    first = cell.records[0].info
-    stored = first["settings"].get("execution") == "sparse" and first["settings"].get("method") is not None
-    return f"{cell.method} (truly sparse)" if stored else cell.method
+    """The method, and how its runs were computed where that was not as usual."""
+    settings = cell.records[0].info["settings"]
+    told = []
+    if settings.get("execution") == "sparse" and settings.get("method") is not None:
+        told.append("truly sparse")
+    if settings.get("autocast", "none") != "none":
+        told.append(settings["autocast"])
+    if settings.get("channels_last"):
+        told.append("channels last")
+    return f"{cell.method} ({', '.join(told)})" if told else cell.method
 
 
 def _rival(cell: Cell, cells: Sequence[Cell], against: str) -> Cell | None:

@@ -39,6 +39,8 @@ def run_(
     rewind: str | None = None,
     augment: str | None = None,
     execution: str | None = None,
+    autocast: str | None = None,
+    channels_last: bool | None = None,
     protocol: str | None = None,
     seed: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
@@ -105,6 +107,10 @@ def run_(
     execution
         masked: dense tensors with zeros; or sparse: from sparse storage, with the same results. Lists.
         [default: masked]
+    autocast
+        bfloat16 or float16: forward passes in mixed precision; none: all in float32. Lists. [default: none]
+    channels_last
+        Keep images and the weights of convolutions with their channels together, which GPUs like.
     protocol
         held-out, or paper: choose the best epoch on the test set, as papers do. [default: held-out]
     seed
@@ -135,6 +141,7 @@ def run_(
         "batch_size": batch_size,
         "schedule": schedule,
         "augment": augment,
+        "channels_last": channels_last,
         "protocol": protocol,
         "threads": threads,
         "device": device,
@@ -149,7 +156,13 @@ def run_(
     if weight_decay is not None:
         plain["optimizer"] = {**_table(plain.get("optimizer", "sgd")), "weight_decay": weight_decay}
 
-    lists = {"model": model, "data": data, "execution": execution, "learning_rate": learning_rate}
+    lists = {
+        "model": model,
+        "data": data,
+        "execution": execution,
+        "autocast": autocast,
+        "learning_rate": learning_rate,
+    }
     axes = _axes(lists) | _methods(wiring, method, density, sparsity, budget) | _axes({"seed": seed})
     freeze = None if freeze_at is None else flags.duration(freeze_at, length, flag="--freeze-at")
     defaults = to_plain(Run())  # whole tables, so that --set may change one setting in them

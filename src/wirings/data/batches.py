@@ -42,6 +42,7 @@ class Batches:
         drop_last: leave out the last batch of an epoch where it would be smaller.
         fixed_order: every epoch in stored order, as in Alford et al. (2019), and for evaluation.
         dtype: of the images that come out.
+        memory_format: of the images that come out; ``torch.channels_last`` costs nothing here.
         device: where the images lie and come out.
     """
 
@@ -58,6 +59,7 @@ class Batches:
         drop_last: bool = False,
         fixed_order: bool = False,
         dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.preserve_format,
         device: str | torch.device = "cpu",
     ) -> None:
         self.images = _tensor(images).to(device)
@@ -76,7 +78,7 @@ class Batches:
         self.index = None if index is None else _tensor(index).to("cpu", torch.int64)
         self.batch_size, self.seed = batch_size, seed
         self.augment, self.drop_last, self.fixed_order = augment, drop_last, fixed_order
-        self.dtype = dtype
+        self.dtype, self.memory_format = dtype, memory_format
         self._scale, self._shift, self._per_image = self._affine(normalise)
         self._last: tuple[int, Tensor] | None = None
         if len(self) == 0:
@@ -121,7 +123,7 @@ class Batches:
         return hashlib.sha256(self.order(e).numpy().astype("<i8").tobytes()).hexdigest()[:16]
 
     def _normalised(self, x: Tensor) -> Tensor:
-        x = x.to(self.dtype, copy=True)
+        x = x.to(self.dtype, copy=True, memory_format=self.memory_format)
         if self._per_image:
             x = x.div_(255)
             flat = x.flatten(1)
@@ -159,6 +161,7 @@ def in_order(
     augment: Augment | None = None,
     normalise: Normalise = None,
     dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.preserve_format,
     device: str | torch.device = "cpu",
 ) -> Batches:
     """Batches for evaluation: every image once, in stored order; ``augment`` may be a `CentreCrop`.
@@ -178,6 +181,7 @@ def in_order(
         normalise=normalise,
         fixed_order=True,
         dtype=dtype,
+        memory_format=memory_format,
         device=device,
     )
 

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from wirings.training.build import equal_parameters
+from wirings.training.evaluation import evaluate
 from wirings.training.jobs import Outcome, train_all
-from wirings.training.loop import evaluate, train
+from wirings.training.loop import train
 from wirings.training.optimizers import SGD, Adam, AdamW
 from wirings.training.records import Record, find
 from wirings.training.settings import Run, Values

@@ -104,5 +104,6 @@ def _sample(run: Run, images: Task) -> Batches:
         augment=None if side is None else CentreCrop(size=side),
         normalise=normalisation(run, images.data),
         dtype=images.train.dtype,
+        memory_format=images.train.memory_format,
         device=images.train.images.device,
     )

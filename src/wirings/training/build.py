@@ -72,6 +72,7 @@ def task(run: Run, data_root: str | os.PathLike[str] | None = None) -> Task:
     shared: dict[str, Any] = {
         "normalise": normalisation(run, images),
         "dtype": getattr(torch, run.dtype),
+        "memory_format": layout(run),
         "device": device_of(run),
     }
     still = {**shared, "batch_size": EVALUATION_BATCH, "augment": None if side is None else CentreCrop(size=side)}
@@ -102,6 +103,11 @@ def normalisation(run: Run, images: ImageData) -> Normalise:
     return known[run.normalise]
 
 
+def layout(run: Run) -> torch.memory_format:
+    """How images and the weights of convolutions lie in memory."""
+    return torch.channels_last if run.channels_last else torch.preserve_format
+
+
 def network(run: Run, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The network of a run with its first weights, on its device: drawn, or read from ``run.values``."""
     settings = dict(run.model_settings)
@@ -118,7 +124,9 @@ def network(run: Run, image_shape: tuple[int, int, int], classes: int) -> nn.Mod
         if found != run.values.sha256:
             raise RunError(f"The values at {run.values.path} are not those that the settings name: hashes differ.")
         put_values(model, load_values_of(run), run.values.path)
-    return model.to(device_of(run), getattr(torch, run.dtype))
+    model.to(device_of(run), getattr(torch, run.dtype))
+    model.to(memory_format=layout(run))  # type: ignore[call-overload]  # torch's own types leave it out
+    return model
 
 
 def load_values_of(run: Run) -> dict[str, Tensor]:

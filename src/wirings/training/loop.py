@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from wirings.analysis.degrees import dead_logits
 from wirings.attach import Sparsifier
 from wirings.core.errors import RunError, SettingsError
 from wirings.core.files import written_aside
@@ -30,6 +29,7 @@ from wirings.data import Batches
 from wirings.training import checkpoints, host
 from wirings.training.beginning import Beginning
 from wirings.training.build import Task, task
+from wirings.training.evaluation import Evaluation, evaluate
 from wirings.training.folder import (
     DIVERGED,
     FINISHED,
@@ -44,6 +44,7 @@ from wirings.training.folder import (
 )
 from wirings.training.live import Network, come_alive, dense_values
 from wirings.training.measure import Measures
+from wirings.training.precision import Precision
 from wirings.training.rates import Rate
 from wirings.training.records import Record
 from wirings.training.settings import STREAMS, Run
@@ -106,7 +107,7 @@ def train(
 def _loop(live: _Live, stop: Stop, tell: Listener) -> None:
     """From the first step that is not yet made to the last."""
     run, folder, batches, model, optimizer = live.run, live.folder, live.task.train, live.model, live.optimizer
-    rate = Rate(run, live.steps)
+    precision, rate = live.precision, Rate(run, live.steps)
     history, snapshot = resolved(run, live.steps).history, resolved(run, live.steps).snapshot
     last_saved = last_told = time.perf_counter()
     tell({"event": "started", "step": live.step, "steps": live.steps})
@@ -121,12 +122,13 @@ def _loop(live: _Live, stop: Stop, tell: Listener) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate(live.step)
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(images), labels, label_smoothing=run.label_smoothing)
+        with precision.autocast():
+            loss = F.cross_entropy(model(images), labels, label_smoothing=run.label_smoothing)
         value = loss.item()
-        if not math.isfinite(value):
+        if not (math.isfinite(value) and precision.backward(loss, optimizer)):
             _diverged(live, value, tell)
             return
-        loss.backward()  # type: ignore[no-untyped-call]
+        del loss  # and its graph, which float16 keeps for another try
         if run.clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), run.clip_norm)
         live.measures.before_step(len(labels))
@@ -164,6 +166,7 @@ class _Live:
     model: nn.Module
     optimizer: Optimizer
     sparse: Sparsifier | None
+    precision: Precision
     measures: Measures
     meter: host.Meter
     info: dict[str, Any]
@@ -201,6 +204,7 @@ def _begin(run: Run, folder: RunFolder, data_root: str | os.PathLike[str] | None
         model=net.model,
         optimizer=net.optimizer,
         sparse=net.sparse,
+        precision=Precision(run.autocast, images.train.images.device),
         measures=Measures(net.plan, net.sparse, (1, *images.image_shape), shapes=net.shapes),
         meter=meter,
         info=_described(run, images, net, steps, before),
@@ -229,6 +233,7 @@ def _restore(live: _Live) -> None:
     live.optimizer.load_state_dict(state["optimizer"])
     if live.sparse is not None:
         live.sparse.load_state_dict(state["sparse"])
+    live.precision.load_state_dict(state.get("precision", {}))
     live.measures.load_state_dict(state["measures"])
     torch.set_rng_state(state["random"])
     if "random_device" in state:
@@ -303,7 +308,7 @@ def _rest(batches: Batches, step: int, steps: int) -> Iterator[tuple[Tensor, Ten
 def _row(live: _Live, learnt: Mapping[str, Any]) -> dict[str, Any]:
     """Evaluate, measure the structure, and add both to ``metrics.jsonl``."""
     chosen_on = "test" if live.task.held_out is None else "held_out"
-    seen = evaluate(live.model, live.task.chosen_on)
+    seen = _evaluated(live, live.task.chosen_on)
     epoch = live.step / len(live.task.train)
     row = {"step": live.step, "epoch": round(epoch, 6), **learnt}
     row |= {
@@ -332,30 +337,9 @@ def _is_best(best: Mapping[str, Any], accuracy: float, density: float) -> bool:
     return not best or density < 0.99 * best["density"] or accuracy > best["accuracy"]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """How a network does on a set of images: share of right answers, mean loss, and logits that never change."""
-
-    accuracy: float
-    loss: float
-    dead_logits: int
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, batches: Batches) -> Evaluation:
-    """Accuracy and cross-entropy over all images of ``batches``, in evaluation mode; the model's mode is put back."""
-    training = model.training
-    model.eval()
-    right, loss = 0, 0.0
-    logits = []
-    for images, labels in batches.epoch(0):
-        said = model(images)
-        logits.append(said)
-        right += int((said.argmax(1) == labels).sum())
-        loss += float(F.cross_entropy(said, labels, reduction="sum"))
-    model.train(training)
-    dead = len(dead_logits(torch.cat(logits))) if batches.count > 1 else 0
-    return Evaluation(right / batches.count, loss / batches.count, dead)
+def _evaluated(live: _Live, batches: Batches) -> Evaluation:
+    with live.precision.autocast():
+        return evaluate(live.model, batches)
 
 
 def _save(live: _Live) -> None:
@@ -365,6 +349,7 @@ def _save(live: _Live) -> None:
     state: dict[str, Any] = {
         "optimizer": live.optimizer.state_dict(),
         "sparse": None if live.sparse is None else live.sparse.state_dict(),
+        "precision": live.precision.state_dict(),
         "measures": live.measures.state_dict(),
         "random": torch.get_rng_state(),
         "loss_sum": live.loss_sum,
@@ -394,7 +379,7 @@ def _snapshot(live: _Live) -> None:
 def _finish(live: _Live, tell: Listener) -> None:
     """The one look at the test set, the last values and the last wiring, and the end of the record."""
     results = live.measures.results()
-    last = evaluate(live.model, live.task.test)
+    last = _evaluated(live, live.task.test)
     results |= {
         "test_accuracy_last": last.accuracy,
         "test_loss_last": _plain(last.loss),
@@ -423,7 +408,7 @@ def _finish(live: _Live, tell: Listener) -> None:
             "held_out_accuracy_best": live.best.get("accuracy"),
         }
         live.model.load_state_dict(live.best_values)
-        results["test_accuracy_best"] = evaluate(live.model, live.task.test).accuracy
+        results["test_accuracy_best"] = _evaluated(live, live.task.test).accuracy
     results["order"] = chained(row["order"] for row in rows if "order" in row)
     _settle(live, FINISHED, results)
     shutil.rmtree(live.folder.checkpoints, ignore_errors=True)
@@ -431,9 +416,14 @@ def _finish(live: _Live, tell: Listener) -> None:
 
 
 def _diverged(live: _Live, loss: float, tell: Listener) -> None:
-    """The loss is no number any more: say so, and keep the last good checkpoint."""
+    """The loss is no number any more, or its gradients are none: say so, and keep the last good checkpoint."""
+    if math.isfinite(loss):
+        what = f"The gradients of step {live.step} overflow float16 at every scale"
+        way_out = "a smaller learning rate, a warm-up or bfloat16"
+    else:
+        what, way_out = f"The loss of step {live.step} was {loss}", "a smaller learning rate or a warm-up"
     live.step -= 1  # this step was not made
-    live.info["error"] = f"The loss of step {live.step + 1} was {loss}; try a smaller learning rate or a warm-up."
+    live.info["error"] = f"{what}; try {way_out}."
     _settle(live, DIVERGED, live.measures.results())
     tell({"event": "diverged", "step": live.step, "steps": live.steps, "error": live.info["error"]})
 

@@ -108,6 +108,11 @@ class Run:
         protocol: ``"held-out"``: the best epoch is chosen on held-out images and the test set is read once, at the
             end. ``"paper"``: the best epoch is chosen on the test set, as many papers do; every table says so.
         dtype: of weights and images.
+        autocast: what forward passes are multiplied in, in training and evaluation, where torch's autocast finds it
+            safe: ``"bfloat16"``, or ``"float16"`` with a loss scale. Weights, losses, the optimizer and everything
+            that ranks stay in float32 (Micikevicius et al. 2018). Neutral: ``"none"``.
+        channels_last: whether images and the weights of convolutions lie in memory with the channels together, as some
+            devices multiply them faster. The numbers are the same up to rounding. Neutral: no.
         seed: all random streams of the run descend from it.
         streams: seeds of single streams, where they are to differ from ``seed``: "init", "order", "wiring".
         history: the steps after which the wiring is kept on disk, beside the first and the last.
@@ -144,6 +149,8 @@ class Run:
     held_out: int | None = None
     protocol: Literal["held-out", "paper"] = "held-out"
     dtype: Literal["float32", "float64"] = "float32"
+    autocast: Literal["none", "bfloat16", "float16"] = "none"
+    channels_last: bool = False
     seed: int = 0
     streams: Mapping[str, int] = field(default_factory=dict)
     history: When = Every(0.1)
@@ -180,6 +187,7 @@ class Run:
             ("protocol", ("held-out", "paper")),
             ("execution", ("masked", "sparse")),
             ("dtype", ("float32", "float64")),
+            ("autocast", ("none", "bfloat16", "float16")),
             *((("streams", STREAMS),) if self.streams else ()),
         ):
             said = getattr(self, name)
@@ -188,6 +196,7 @@ class Run:
                     raise ValueError(f"`{name}` of `Run` must be one of {', '.join(known)}. Got {word!r}.")
         if self.execution == "sparse" and self.method is not None:
             _check_sparse(self.method)
+        _check_autocast(self)
         if self.held_out is not None and (not isinstance(self.held_out, int) or self.held_out < 0):
             raise ValueError(f"`held_out` of `Run` must be a number of images, 0 or more. Got {self.held_out!r}.")
         if self.held_out == 0 and self.protocol == "held-out":
@@ -325,6 +334,17 @@ def _check_sparse(method: Method) -> None:
     else:
         return
     raise ValueError(f"`execution` of `Run` cannot be 'sparse' with `{owner}`: {why}. Leave it 'masked'.")
+
+
+def _check_autocast(run: Run) -> None:
+    """Refuse a precision that would gain nothing."""
+    if run.autocast != "none" and run.dtype != "float32":
+        raise ValueError(f"`autocast` of `Run` must be 'none' where `dtype` is {run.dtype!r}. Got {run.autocast!r}.")
+    if run.autocast == "float16" and run.execution == "sparse" and run.method is not None:
+        raise ValueError(
+            "`autocast` of `Run` cannot be 'float16' with execution='sparse': sparse storage computes in float32 and "
+            "bfloat16. Say 'bfloat16', or run it masked."
+        )
 
 
 def _slug(text: str) -> str:
