@@ -14,7 +14,8 @@ from wirings.analysis.calibrate import fitted, measure
 from wirings.analysis.forecast import forecast, measured, report, sparse_bytes
 from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
-from wirings.kernels.choose import Calibration, Key, Work
+from wirings.kernels.calibration import Calibration, Key
+from wirings.kernels.work import Work
 from wirings.models import build
 from wirings.sparse import SparseConv2d, SparseLinear
 

@@ -33,7 +33,9 @@ from wirings.core.names import bare
 from wirings.core.streams import stream
 from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
-from wirings.kernels.choose import Calibration, Choice, Kernel, Purpose, Work, choose
+from wirings.kernels.calibration import Calibration
+from wirings.kernels.choose import Choice, choose
+from wirings.kernels.work import Kernel, Purpose, Work
 from wirings.makers.prunable import left_dense, prunable
 from wirings.makers.random import ErdosRenyi
 from wirings.makers.scoring import untouched, unwrapped
