@@ -343,7 +343,10 @@ def _counts(model: nn.Module, density: float | Wiring, reasons: Mapping[str, str
     if isinstance(density, Wiring):
         for name, topology in density.items():
             if name not in weights or tuple(weights[name].shape) != topology.shape:
-                raise ValueError(f"`density` of `forecast` is a wiring of another network: `{name}` {topology.shape}.")
+                raise ValueError(
+                    f"`density` of `forecast` is a wiring of another network: `{name}` {topology.shape}. Give one of "
+                    "this network, or a number."
+                )
         return {name: t.nnz for name, t in density.items() if not reasons.get(name)}
     check_density(density, "forecast")
     shapes = {name: tuple(w.shape) for name, w in weights.items() if not reasons.get(name)}

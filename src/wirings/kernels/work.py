@@ -64,7 +64,10 @@ class Work:
         if self.batch < 1:
             raise ValueError(f"`batch` must be at least 1. Got {self.batch}.")
         if self.stride < 1 or self.groups < 1 or self.padding < 0 or min(self.output) < 1:
-            raise ValueError(f"no convolution has a weight {self.shape}, images of {self.image} and this stride.")
+            raise ValueError(
+                f"no convolution has a weight {self.shape}, images of {self.image}, stride {self.stride}, padding "
+                f"{self.padding} and {self.groups} groups."
+            )
 
     @property
     def numel(self) -> int:
