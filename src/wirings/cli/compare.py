@@ -90,7 +90,7 @@ def rows_of(cells: Sequence[Cell], against: str) -> list[tuple[str, ...]]:
             a, b = (dict(zip(c.seeds, c.last, strict=True)) for c in (cell, rival))
             effects[cell.group] = paired([a[s] for s in shared], [b[s] for s in shared])
     corrected = dict(zip(effects, holm([e.p for e in effects.values()]), strict=True)) if effects else {}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for cell in cells:
         effect, p = effects.get(cell.group), corrected.get(cell.group, math.nan)
         interval = mean_interval(cell.last) if cell.n > 1 else None
