@@ -157,15 +157,13 @@ def test_scores_stay_in_their_bounds_while_the_weights_stay_frozen() -> None:
     check_zero_outside(sparse)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"edge-popup"}))  # which trains scores, not weights
 def test_a_method_reads_at_the_update_what_trained(method: str) -> None:
     """What the site answers when asked between steps is the trained tensor: what is used, where it is used."""
     model = net()
     optimizer = sgd(model)
     sparse = wr.attach(model, optimizer, METHODS[method](), steps=10)
     trained(model, optimizer, 3)
-    if method == "edge-popup":
-        return
     for site in sparse.sites.values():
         forward = site.support.forward
         assert torch.equal(site.weight(on=forward), site.param.detach()[forward.mask])

@@ -11,7 +11,7 @@ import torch
 
 from wirings.bench import mlp
 from wirings.cli import main
-from wirings.kernels.choose import Calibration, Key
+from wirings.kernels.calibration import Calibration, Key
 
 LENGTHS = {
     "sparse linear": 6,

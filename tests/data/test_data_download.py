@@ -56,7 +56,8 @@ def test_what_is_downloaded_can_be_loaded(tmp_path, server):
 def test_what_is_there_with_the_right_hash_is_not_fetched_again(tmp_path):
     files = idx_files()
     write(files, tmp_path / "root" / "made", ".gz")
-    fetch(source_of(files, "idx"), tmp_path / "root", mirror="http://127.0.0.1:9")
+    nowhere = "http://127.0.0.1:9"
+    assert fetch(source_of(files, "idx"), tmp_path / "root", mirror=nowhere) == tmp_path / "root" / "made"
 
 
 def test_a_damaged_file_is_fetched_anew(tmp_path):

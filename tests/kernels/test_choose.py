@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirings.core.topology import Topology
-from wirings.kernels import choose as choosing
 from wirings.kernels import native
-from wirings.kernels.choose import Calibration, Key, Work, break_even, break_even_table, choose, features, saved
+from wirings.kernels.calibration import Calibration, Key, saved
+from wirings.kernels.choose import break_even, break_even_table, choose
+from wirings.kernels.work import Work, features
 
 KEY = Key(processor="abacus", isa="beads", torch="0", threads=1)
 LENGTHS = {
@@ -142,7 +143,7 @@ def test_a_calibration_is_kept_for_this_machine_and_no_other(monkeypatch: pytest
     path = calibration.save()
     assert saved() == calibration
     assert choose(((100, 100), 1000), 128).sparse_ms == pytest.approx(1000 * 128 * 9e-9)
-    monkeypatch.setattr(choosing.native, "isa", lambda: "another")
+    monkeypatch.setattr(native, "isa", lambda: "another")
     assert Key.here().path != path
     assert saved() is None
 

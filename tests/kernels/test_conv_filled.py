@@ -25,7 +25,7 @@ from wirings.kernels import (
     native,
     to_planes,
 )
-from wirings.kernels.choose import FILLED, FILLED_POINTWISE, Work, features, fills
+from wirings.kernels.work import FILLED, FILLED_POINTWISE, Work, features, fills
 from wirings.models import build
 from wirings.sparse import SparseConv2d, keep_planes, to_sparse
 
@@ -38,8 +38,8 @@ def from_density(monkeypatch):
     """Tells from which density on convolutions are filled; 2 for never."""
 
     def tell(density):
-        monkeypatch.setattr("wirings.kernels.choose.FILLED", density)
-        monkeypatch.setattr("wirings.kernels.choose.FILLED_POINTWISE", density)
+        monkeypatch.setattr("wirings.kernels.work.FILLED", density)
+        monkeypatch.setattr("wirings.kernels.work.FILLED_POINTWISE", density)
 
     return tell
 

@@ -47,6 +47,19 @@ def oracle(index, values, x, bias, grad, relu):
     return y.detach(), x.grad, weight.grad.flatten()[index.flat()], bias.grad
 
 
+def in_panels(index, values, x, bias, grad, *, relu, width, output):
+    """Packed panels, told as plain tensors: forward, gradients with one for the input, and gradients without."""
+    batch, panels = len(x), pack(x, width)
+    assert panels.dtype == x.dtype
+    assert torch.equal(unpack(panels, batch), x)
+    found = unpack(panels_forward(index, values, panels, bias=bias, relu=relu), batch)
+    packed = {"output": pack(output, width) if relu else None, "need_bias": True}
+    whole = panels_backward(index, values, panels, pack(grad, width), **packed)
+    first = panels_backward(index, values, panels, pack(grad, width), need_x=False, **packed)
+    assert first.x is None
+    return found, whole._replace(x=unpack(whole.x, batch)), first
+
+
 shapes = {
     "rows": st.integers(1, 70),
     "columns": st.integers(1, 70),
@@ -83,16 +96,12 @@ def test_panels_agree_with_the_dense_layer(any_build, rows, columns, batch, dens
     index, values, x, bias, grad = problem(rows, columns, batch, density, seed, dtype)
     y, gx, gv, gb = oracle(index, values, x, bias, grad, relu)
     close = TOLERANCE[dtype]
-    panels = pack(x, width)
-    assert torch.equal(unpack(panels, batch), x)
-    assert_close(unpack(panels_forward(index, values, panels, bias=bias, relu=relu), batch).double(), y, **close)
-    output = pack(y.to(dtype), width) if relu else None
-    for need_x in (True, False):
-        back = panels_backward(index, values, panels, pack(grad, width), output=output, need_x=need_x, need_bias=True)
+    found, whole, first = in_panels(index, values, x, bias, grad, relu=relu, width=width, output=y.to(dtype))
+    assert_close(found.double(), y, **close)
+    assert_close(whole.x.double(), gx, **close)
+    for back in (whole, first):
         assert_close(back.values.double(), gv, **close)
         assert_close(back.bias.double(), gb, **close)
-        if need_x:
-            assert_close(unpack(back.x, batch).double(), gx, **close)
 
 
 def test_layers_with_more_than_65536_features(build):

@@ -8,8 +8,9 @@ from typing import Literal
 
 import pytest
 
-from wirings.report.draw import lighter, plate
+from wirings.report.draw import plate
 from wirings.report.style import COLOURS, INK, METHODS, PAPER, contrast, dash_of, look_of, themed, variables
+from wirings.report.svg import lighter
 from wirings.studies import words
 from wirings.studies.figures import Axis, Panel, Series
 

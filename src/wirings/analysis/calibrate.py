@@ -1,7 +1,7 @@
 """What this machine needs for each kind of work that layers consist of: measured once, in seconds, and kept.
 
 Layers of a few shapes are run dense and at a few densities, taking turns; then, for each family of layers, the cost of
-every kind of work (:func:`wirings.kernels.choose.features`) is fitted so that the relative errors are least, none of
+every kind of work (:func:`wirings.kernels.work.features`) is fitted so that the relative errors are least, none of
 them below zero. What is fitted extrapolates: a layer four times as wide does sixteen times the multiply-adds.
 """
 
@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from wirings.core.streams import stream
 from wirings.core.topology import Topology
-from wirings.kernels.choose import Calibration, Key, Product, Work, features, saved, update_features
+from wirings.kernels.calibration import Calibration, Key, saved
+from wirings.kernels.work import Product, Work, features, update_features
 from wirings.sparse import SparseConv2d, SparseLayer, SparseLinear, SparseSequential
 
 PRODUCTS: tuple[Product, ...] = ("infer", "train", "first")

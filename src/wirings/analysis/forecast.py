@@ -10,14 +10,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from wirings.analysis.calibrate import (
     calibrated,
@@ -28,20 +26,22 @@ from wirings.analysis.calibrate import (
     seconds_of,
     sparse_layer,
 )
+from wirings.analysis.traffic import Traffic, traffic
 from wirings.core.budgets import check_density, erk
 from wirings.core.names import bare
 from wirings.core.streams import stream
 from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
-from wirings.kernels.choose import Calibration, Choice, Kernel, Purpose, Work, choose
+from wirings.kernels.calibration import Calibration
+from wirings.kernels.choose import Choice, choose
+from wirings.kernels.work import Kernel, Purpose, Work, product_of
 from wirings.makers.prunable import left_dense, prunable
 from wirings.makers.random import ErdosRenyi
-from wirings.makers.scoring import untouched, unwrapped
-from wirings.sparse import SparseConv1D, stays_dense, to_sparse
+from wirings.makers.scoring import unwrapped
+from wirings.sparse import stays_dense, to_sparse
 from wirings.sparse.sequential import LIGHT
 
 PURPOSES: tuple[Purpose, ...] = ("train", "infer")
-Kind = Literal["elementwise", "norm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +180,7 @@ def forecast(
     reasons = {**left_dense(inner), **stays_dense(inner)}
     counts = _counts(inner, density, reasons)
     calibration = calibrated() if calibration is None else calibration
-    seen = _seen(inner, shape, batch)
+    seen = traffic(inner, shape, batch)
     layers = []
     for name, works in seen.works.items():
         kept = [replace(work, nnz=counts.get(name, work.numel)) for work in works]
@@ -221,7 +221,7 @@ def report(
     inner = unwrapped(model)
     reasons = stays_dense(inner)
     counts = _counts(inner, wiring, reasons)
-    seen = _seen(inner, _checked(shape), batch)
+    seen = traffic(inner, _checked(shape), batch)
     found = {}
     for name, works in seen.works.items():
         if name in reasons:
@@ -275,118 +275,13 @@ def sparse_bytes(work: Work, purpose: Purpose) -> int:
     return held + (4 + 4 + place + row) * work.nnz + 8 * (sources + 1)
 
 
-# ---------------------------------------------------------------------- what passes through a network
-
-
-@dataclass
-class _Seen:
-    """Weights -> their works, dense, in the order in which they run; and the numbers that other functions return."""
-
-    works: dict[str, list[Work]] = field(default_factory=dict)
-    firsts: dict[str, bool] = field(default_factory=dict)
-    others: dict[Kind, list[int]] = field(default_factory=lambda: {"elementwise": [], "norm": []})
-    fused: int = 0
-    logits: int = 0
-
-
-def _seen(model: nn.Module, shape: tuple[int, ...], batch: int) -> _Seen:
-    found = _Seen()
-    first = next(model.parameters(), torch.empty(0))
-    x = torch.zeros(shape, device=first.device, dtype=first.dtype)
-    chains = _chains(model)
-    names = {id(p): name for name, p in prunable(model).items()}
-
-    def scaled(count: int) -> int:
-        return -(-count * batch // shape[0])
-
-    def listen(path: str, module: Any) -> Callable[..., None]:
-        def hook(_: Any, args: tuple[Any, ...], output: Any) -> None:
-            name = names.get(id(module.weight), bare(f"{path}.weight"))
-            work = _work(module, args[0], scaled)
-            if work is None:
-                return
-            chained = path in chains
-            found.works.setdefault(name, []).append(replace(work, chained=chained))
-            root = args[0].untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
-            found.firsts[name] = found.firsts.get(name, True) and root
-            found.fused += scaled(output.numel()) if chains.get(path) else 0
-
-        return hook
-
-    counter = _Counter(found.others, scaled)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    with untouched(model), ExitStack() as stack:
-        for path, module in model.named_modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d)) or SparseConv1D.is_dense_equal(type(module)):
-                stack.callback(module.register_forward_hook(listen(path, module)).remove)
-        torch.backends.mha.set_fastpath_enabled(False)  # the fused path of transformer layers calls no module
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
-        with torch.no_grad(), counter:
-            output = model(x)
-    if isinstance(output, Tensor):
-        found.logits = scaled(output.numel())
-    if not found.works:
-        raise ValueError("`model` of `forecast` has no linear layer or convolution that ran.")
-    return found
-
-
-def _work(module: Any, x: Tensor, scaled: Callable[[int], int]) -> Work | None:
-    weight: Tensor = module.weight
-    if isinstance(module, nn.Conv2d):
-        if module.padding_mode != "zeros" or set(module.dilation) != {1} or isinstance(module.padding, str):
-            padding = (weight.shape[2] - 1) // 2
-        else:
-            padding = module.padding[0]
-        return Work(
-            shape=tuple(weight.shape), nnz=weight.numel(), batch=scaled(x.shape[0] if x.dim() == 4 else 1),
-            image=(x.shape[-2], x.shape[-1]), stride=module.stride[0], padding=padding, groups=module.groups,
-        )  # fmt: skip
-    shape = tuple(weight.shape) if isinstance(module, nn.Linear) else tuple(weight.shape[::-1])
-    return Work(shape=shape, nnz=weight.numel(), batch=scaled(x.numel() // x.shape[-1])) if x.numel() else None
-
-
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the numbers that functions other than products return."""
-
-    def __init__(self, others: dict[Kind, list[int]], scaled: Callable[[int], int]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.others, self.scaled = others, scaled
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        result = output[0] if isinstance(output, (tuple, list)) and output else output
-        name = str(func)
-        quiet = any(word in name for word in _PRODUCTS) or getattr(func, "is_view", False)
-        if isinstance(result, Tensor) and not quiet:
-            read = max((a.numel() for a in args if isinstance(a, Tensor)), default=0)
-            kind: Kind = "norm" if "_norm" in name else "elementwise"
-            self.others[kind].append(self.scaled(max(result.numel(), read)))
-        return output
-
-
-_PRODUCTS = ("conv", "addmm", ".mm", "matmul", "bmm", "detach", "empty", "t.default", "zeros", "reshape", "view")
-
-
-def _chains(model: nn.Module) -> dict[str, bool]:
-    """Path of every linear layer that would stand in a chain -> whether a ReLU behind it is fused into it."""
-    found: dict[str, bool] = {}
-    for path, module in model.named_modules():
-        if type(module) is not nn.Sequential:
-            continue
-        chain: list[tuple[str, bool]] = []
-        children = list(module.named_children())
-        for i, (name, child) in enumerate(children):
-            if type(child) is nn.Linear:
-                relu = i + 1 < len(children) and type(children[i + 1][1]) is nn.ReLU
-                chain.append((f"{path}.{name}" if path else name, relu))
-            elif type(child) is not nn.ReLU:
-                found.update(chain if len(chain) > 1 else [])
-                chain = []
-        found.update(chain if len(chain) > 1 else [])
-    return found
-
-
 # ---------------------------------------------------------------------- arithmetic
+
+
+def _checked(shape: Sequence[int]) -> tuple[int, ...]:
+    if not shape or any(type(n) is not int or n < 1 for n in shape):
+        raise ValueError(f"`shape` of `forecast` must be the sizes of an input batch. Got {tuple(shape)!r}.")
+    return tuple(shape)
 
 
 def _layer(
@@ -399,7 +294,7 @@ def _layer(
     if not reason and held.is_conv and held.stride > 2:
         reason = f"the sparse kernels know stride 1 and 2, not {held.stride}"
     for purpose in PURPOSES:
-        which: Literal["infer", "first", "train"] = "infer" if purpose == "infer" else "first" if first else "train"
+        which = product_of(purpose, first=first)
         for kernel in _KERNELS:
             if reason and kernel == "sparse":
                 continue
@@ -420,7 +315,7 @@ def _slope_ms(calibration: Calibration, numbers: int) -> float:
     return calibration.update_ms(numbers) - 1e3 * calibration.costs["update"][0]
 
 
-def _rest(model: nn.Module, seen: _Seen, layers: int, calibration: Calibration) -> dict[str, float]:
+def _rest(model: nn.Module, seen: Traffic, layers: int, calibration: Calibration) -> dict[str, float]:
     def passes(kind: str, counts: Sequence[int]) -> float:
         costs = calibration.costs[kind]
         return 1e3 * sum(c * a for n in counts for c, a in zip(costs, rest_features(n), strict=True))
@@ -448,7 +343,10 @@ def _counts(model: nn.Module, density: float | Wiring, reasons: Mapping[str, str
     if isinstance(density, Wiring):
         for name, topology in density.items():
             if name not in weights or tuple(weights[name].shape) != topology.shape:
-                raise ValueError(f"`density` of `forecast` is a wiring of another network: `{name}` {topology.shape}.")
+                raise ValueError(
+                    f"`density` of `forecast` is a wiring of another network: `{name}` {topology.shape}. Give one of "
+                    "this network, or a number."
+                )
         return {name: t.nnz for name, t in density.items() if not reasons.get(name)}
     check_density(density, "forecast")
     shapes = {name: tuple(w.shape) for name, w in weights.items() if not reasons.get(name)}
@@ -497,15 +395,8 @@ def _measured_layer(layer: LayerForecast, topology: Topology, rounds: int) -> di
         told = matrix or Topology.full(work.shape).sample(work.nnz, stream(0, "forecast wiring"))
         x, layers = input_of(work), {"dense": dense_layer(work), "sparse": sparse_layer(work, told)}
         for purpose in PURPOSES:
-            which: Literal["infer", "first", "train"] = "infer" if purpose == "infer" else "train"
-            which = "first" if which == "train" and layer.first else which
+            which = product_of(purpose, first=layer.first)
             times = seconds_of([product(some, x, which) for some in layers.values()], rounds)
             for kernel, took in zip(layers, times, strict=True):
                 found[f"{kernel} {purpose}"] = found.get(f"{kernel} {purpose}", 0.0) + 1e3 * took
     return found
-
-
-def _checked(shape: Sequence[int]) -> tuple[int, ...]:
-    if not shape or any(type(n) is not int or n < 1 for n in shape):
-        raise ValueError(f"`shape` of `forecast` must be the sizes of an input batch. Got {tuple(shape)!r}.")
-    return tuple(shape)

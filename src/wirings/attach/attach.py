@@ -15,7 +15,7 @@ from wirings.attach.site import LiveSite
 from wirings.attach.sparse import SparseSite, check_optimizer
 from wirings.attach.sparsifier import Sparsifier
 from wirings.attach.summary import stay_dense
-from wirings.core.errors import WiringError
+from wirings.core.errors import WiringError, nearest
 from wirings.core.names import bare
 from wirings.core.settings import resolved
 from wirings.core.wiring import Wiring
@@ -120,7 +120,9 @@ def _named(model: nn.Module, where: Iterable[str]) -> dict[str, nn.Parameter]:
     wanted = [bare(name) for name in where]
     for name in wanted:
         if name not in named:
-            raise WiringError(f"`where` of `attach` names `{name}`, which the model does not have.")
+            raise WiringError(
+                f"`where` of `attach` names `{name}`, which the model does not have. {nearest(name, named)}"
+            )
     ids = {id(named[name]) for name in wanted}
     own = {id(values): name for name, values in stored.items()}
     return {own.get(id(weight), bare(name)): weight for name, weight in model.named_parameters() if id(weight) in ids}

@@ -39,10 +39,12 @@ def from_saved(saved: Mapping[str, Any], method: str, rng: Generator, sites: Map
         if saved["version"] > VERSION:
             raise WiringError("The saved state was written by a newer version of wirings; upgrade to load it.")
         if saved["method"] != method:
-            raise WiringError(f"The saved state is of `{saved['method']}`, but `{method}` is attached.")
+            raise WiringError(
+                f"The saved state is of `{saved['method']}`, but `{method}` is attached. Attach that one first."
+            )
         if saved["sites"].keys() != sites.keys():
             odd = sorted(saved["sites"].keys() ^ sites.keys())[0]
-            raise WiringError(f"The saved state and the network disagree about `{odd}`.")
+            raise WiringError(f"The saved state and the network disagree about `{odd}`. Attach to the same weights.")
         supports = {name: _support(name, entry, sites[name]) for name, entry in saved["sites"].items()}
         step, state = int(saved["step"]), saved["rng"].cpu()
         Generator().set_state(state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -123,8 +123,3 @@ def batch_of(shape: tuple[int, ...], classes: int) -> tuple[Tensor, Tensor]:
     """Random input and labels."""
     rng = stream(0, "bench input")
     return torch.randn(shape, generator=rng), torch.randint(classes, (shape[0],), generator=rng)
-
-
-def names_of(facts: Mapping[str, object]) -> str:
-    """``"batch 128, width 1024"`` from facts about a case."""
-    return ", ".join(f"{name} {value}" for name, value in facts.items())

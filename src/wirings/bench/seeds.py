@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ _DENSITY = 0.05
 _RATE = 1e-7  # nothing is learnt: the same arithmetic every time
 _MOMENTUM = 0.9
 
-CASES: dict[str, tuple[str, tuple[int, int, int], int, dict[str, object]]] = {
+CASES: dict[str, tuple[str, tuple[int, int, int], int, dict[str, Any]]] = {
     "MLP 64-32-10, batch 32": ("mlp", (1, 8, 8), 32, {"hidden": (32,)}),
     "LeNet-300-100, batch 128": ("lenet-300-100", (1, 28, 28), 128, {}),
     "Caffe LeNet-5 at half the width, batch 64": ("lenet-5-caffe", (1, 28, 28), 64, {"width": 0.5}),
@@ -54,7 +55,7 @@ def run(
 
 
 def _case(
-    name: str, model: str, shape: tuple[int, int, int], batch: int, settings: dict[str, object], count: int, rounds: int
+    name: str, model: str, shape: tuple[int, int, int], batch: int, settings: dict[str, Any], count: int, rounds: int
 ) -> Result:
     made = [models.build(model, image_shape=shape, seed=seed, **settings) for seed in range(count)]
     wiring = masks.random(nets.shapes_of(made[0]), _DENSITY)

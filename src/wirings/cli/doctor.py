@@ -64,7 +64,8 @@ def _break_even(console: Console, calibrate: bool) -> None:
     from rich.table import Table
 
     from wirings.analysis.calibrate import calibrated
-    from wirings.kernels.choose import break_even_table, saved
+    from wirings.kernels.calibration import saved
+    from wirings.kernels.choose import break_even_table
 
     calibration = calibrated(fresh=True) if calibrate else saved()
     if calibration is None:

@@ -104,7 +104,7 @@ def _print(found: Forecast, train: bool) -> None:
     from rich.table import Table
 
     from wirings.cli.console import output
-    from wirings.kernels.choose import Purpose
+    from wirings.kernels.work import Purpose
 
     purpose: Purpose = "train" if train else "infer"
     console, both = output(), bool(found.measured_ms)

@@ -182,7 +182,9 @@ class Wiring(Mapping[str, Topology]):
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT or int(metadata.get("version", 0)) > VERSION:
-                    raise WiringError(f"{path} is not a wiring that this version can read.")
+                    raise WiringError(
+                        f"{path} is not a wiring that this version can read. Upgrade wirings, or make it again."
+                    )
                 shapes = _shapes(metadata["shapes"])
                 stored = {key.partition(":")[2]: key for key in file.keys()}  # noqa: SIM118 (not a mapping)
                 if len(stored) != len(file.keys()) or stored.keys() != shapes.keys():
@@ -195,7 +197,7 @@ class Wiring(Mapping[str, Topology]):
                     path=path,
                 )
             if wiring.fingerprint != metadata.get("fingerprint"):
-                raise WiringError(f"{path} is damaged: its connections do not match the fingerprint it carries.")
+                raise WiringError(f"{path} is damaged: its connections do not match its fingerprint. Copy it again.")
         except WiringError:
             raise
         except (SafetensorError, LookupError, ValueError, TypeError, OSError, ArithmeticError, RecursionError) as error:

@@ -60,13 +60,16 @@ def listings(folder: Path) -> tuple[Listing, Listing]:
     train = [(path, label[name]) for name in ids for path in _jpegs(folder / "train" / name / "images")]
     notes = folder / "val" / "val_annotations.txt"
     if not notes.is_file():
-        raise DataError(f"`tiny-imagenet` in {folder} is incomplete: val/val_annotations.txt is missing.")
+        raise DataError(
+            f"`tiny-imagenet` in {folder} is incomplete: val/val_annotations.txt is missing. Copy it again."
+        )
     test = []
     for line in notes.read_text().splitlines():
         name, wnid, *_ = line.split("\t")
         path = folder / "val" / "images" / name
         if wnid not in label or not path.is_file():
-            raise DataError(f"`tiny-imagenet` in {folder} is damaged: val/images/{name} of class {wnid} is missing.")
+            gone = f"val/images/{name} of class {wnid} is missing"
+            raise DataError(f"`tiny-imagenet` in {folder} is damaged: {gone}. Copy it again.")
         test.append((path, label[wnid]))
     return train, test
 
@@ -84,7 +87,7 @@ def decode(folder: Path) -> Arrays:
 def _jpegs(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".jpeg", ".jpg"))
     if not found:
-        raise DataError(f"`tiny-imagenet` is incomplete: there are no JPEG images in {folder}.")
+        raise DataError(f"`tiny-imagenet` is incomplete: there are no JPEG images in {folder}. Copy it again.")
     return found
 
 

@@ -33,8 +33,8 @@ def load_wiring(name: str | os.PathLike[str]) -> Wiring:
     inside = HOME / f"{name}{ENDING}"
     if inside.is_file() and inside.parent == HOME:
         return Wiring.load(inside)
-    if Path(name).is_file():
-        return Wiring.load(name)
+    if (path := Path(name)).is_file():
+        return Wiring.load(path)
     raise WiringError(
         f"`{name}` is neither a file nor a wiring of the gallery. {nearest(os.fspath(name), wiring_names())}"
     )

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wirings.kernels import native, reference
-from wirings.kernels.choose import fills
 from wirings.kernels.index import SparseIndex, Transposed, index_dtype, place_dtype
 from wirings.kernels.lent import lent
 from wirings.kernels.linear import first_level_cache, second_level_cache
+from wirings.kernels.work import fills
 
 LANES = 16
 _MOST_ELEMENTS = 2**31 - 1  # of one panel: shifts are int32

@@ -62,5 +62,5 @@ def mlp(
         model.add_module(f"fc{i}", nn.Linear(before, after, bias=bias))
         if i <= len(widths) or relu_logits:
             model.add_module(f"relu{i}", nn.ReLU())
-    model.initialiser = init
+    model.initialiser = init  # type: ignore[assignment]  # torch: a module or a tensor
     return model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from wirings.report.style import COLOURS, INK, PAPER, dash_of, hue, look_of, themed
+from wirings.report.names import name_ends
+from wirings.report.style import COLOURS, INK, PAPER, dash_of, hue, look_of
+from wirings.report.svg import inline, lighter
 from wirings.studies import words
 from wirings.studies.figures import Axis, Figure, Panel, Picture, Series
 
@@ -59,9 +60,6 @@ _STYLE: Any = {  # Any: matplotlib types its settings by their names
 }
 
 
-_LEADER: dict[str, Any] = {"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2}
-
-
 @dataclass(frozen=True)
 class Point:
     """Where a point of a panel lies, in the panel's own units from its upper left corner, and what it says."""
@@ -100,7 +98,7 @@ def plate(panel: Panel, name: str, *, narrow: bool = False) -> Plate:
         height = drawing.get_figheight() * 72
         points = tuple(_points(axes, panel, height))
         svg = _svg(drawing)
-    return Plate(svg=_inline(svg, name), width=width, height=height, points=points)
+    return Plate(svg=inline(svg, name), width=width, height=height, points=points)
 
 
 def whole(figure: Figure) -> dict[str, bytes]:
@@ -129,7 +127,7 @@ def _settle(drawing: Drawing, parts: Sequence[tuple[Axes, Panel]], *, grow: bool
     """
     drawing.draw_without_rendering()
     for axes, panel in parts:
-        _name_ends(axes, panel)
+        name_ends(axes, panel)
         if _covered(axes):
             rows = _legend_below(axes)
             if grow:
@@ -149,6 +147,13 @@ def _drawing(width: float, height: float) -> Iterator[Drawing]:
         yield drawing
 
 
+def _svg(drawing: Drawing, *, opaque: bool = False) -> str:
+    out = io.StringIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    drawing.savefig(out, format="svg", dpi=72, metadata=metadata, facecolor=PAPER[0] if opaque else "none")
+    return lighter(out.getvalue())
+
+
 # ---------------------------------------------------------------------- one panel
 
 
@@ -159,8 +164,8 @@ def _paint(axes: Axes, panel: Panel) -> None:
     barred = [s for s in panel.series if s.style == "line" and any(a < b for a, b in zip(s.low, s.high, strict=True))]
     for series in panel.series:
         _draw(axes, series, barred.index(series) - (len(barred) - 1) / 2 if series in barred else 0.0)
-    _axis(axes, "x", panel.x, panel)
-    _axis(axes, "y", panel.y, panel)
+    _axis(axes, "x", panel.x)
+    _axis(axes, "y", panel.y)
     _reach(axes, panel)
     if panel.labels == "legend" and any(s.label for s in panel.series):
         axes.legend(loc="best", **_LEGEND)
@@ -296,7 +301,7 @@ def _picture(axes: Axes, picture: Picture) -> None:
         spine.set_visible(True)
 
 
-def _axis(axes: Axes, which: Literal["x", "y"], axis: Axis, panel: Panel) -> None:
+def _axis(axes: Axes, which: Literal["x", "y"], axis: Axis) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
     line = axes.xaxis if which == "x" else axes.yaxis
@@ -367,131 +372,6 @@ def _apart(ticks: Sequence[float]) -> list[float]:
     return sorted(kept)
 
 
-# ---------------------------------------------------------------------- names beside the lines
-
-
-def _name_ends(axes: Axes, panel: Panel) -> None:
-    """Each line's name beside its last point, moved apart where they would touch."""
-    if panel.labels != "direct" or panel.picture is not None:
-        return
-    named = [s for s in panel.series if s.label and s.style in ("line", "points", "level") and not s.quiet]
-    early = [s for s in named if s.style == "line" and _end(axes, s)[0] < 0.9]
-    beside = [s for s in named if s not in early and (s.style == "line" or (s.style == "level" and not s.across))]
-    _name_points(axes, [s for s in named if s.style == "points"] + early)
-    if not beside:
-        return
-    box = axes.get_window_extent()
-    at = []
-    for series in beside:
-        y = series.y[0] if series.style == "level" else series.y[-1]
-        x = series.x[-1] if series.x else None
-        height = (axes.transData.transform((x if x is not None else axes.get_xlim()[0], y))[1] - box.y0) / box.height
-        at.append((height, x, y, series))
-    at.sort(key=lambda item: item[0])
-    places = _spread_out([item[0] for item in at], 13.5 / box.height)
-    apart = [abs(place - item[0]) * box.height > 3 for place, item in zip(places, at, strict=True)]
-    for i, (place, (height, x, y, series)) in enumerate(zip(places, at, strict=True)):
-        colour = hue(look_of(series.method)[0])
-        touching = [j for j in (i - 1, i + 1) if 0 <= j < len(at) and abs(places[j] - place) * box.height < 15]
-        moved = apart[i] or any(apart[j] for j in touching)
-        end = (1.0, height) if x is None else axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
-        start = (max(float(end[0]), 1.0) + 0.012, place)
-        axes.annotate(
-            series.label,
-            xy=(float(end[0]) + 0.008, height),
-            xytext=(start[0] + (14 / box.width if moved else 0), place),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            color=colour,
-            va="center",
-            fontsize=10.5,
-            annotation_clip=False,
-            arrowprops=dict(_LEADER, color=colour) if moved else None,
-        )
-
-
-def _end(axes: Axes, series: Series) -> tuple[float, float]:
-    """The last point of a line, in shares of the axes."""
-    x, y = axes.transAxes.inverted().transform(axes.transData.transform((series.x[-1], series.y[-1])))
-    return float(x), float(y)
-
-
-_PLACES = (
-    (8, 0, "left"),
-    (-8, 0, "right"),
-    (0, 12, "center"),
-    (0, -12, "center"),
-    (5, 11, "left"),
-    (5, -11, "left"),
-    (5, 11, "right"),
-    (5, -11, "right"),
-)
-"""Where a point's name may stand: right and up of the point, in points, and which side of the text that ties."""
-
-
-def _name_points(axes: Axes, named: Sequence[Series]) -> None:
-    """Each point's name at the first place beside it that is free; right of it for want of one; a line's at its end."""
-    frame = axes.get_window_extent()
-    marks = [axes.transData.transform((s.x[-1], s.y[-1])) for s in named]
-    points = [axes.transData.transform(at) for s in named for at in zip(s.x, s.y, strict=True)]
-    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in points]
-    for series, (x, y) in zip(named, marks, strict=True):
-        wide, high = 6.3 * len(series.label), 12.0
-        boxes = [_box(x + dx, y + dy, wide, high, side) for dx, dy, side in _PLACES]
-        free = [
-            i
-            for i, box in enumerate(boxes)
-            if frame.x0 <= box[0] and box[2] <= frame.x1 + 6 and not any(_touch(box, other) for other in taken)
-        ]
-        chosen = free[0] if free else 0
-        taken.append(boxes[chosen])
-        dx, dy, side = _PLACES[chosen]
-        axes.annotate(
-            series.label,
-            xy=(series.x[-1], series.y[-1]),
-            xytext=(dx, dy),
-            textcoords="offset points",
-            color=hue(look_of(series.method)[0]),
-            ha=side,
-            va="center",
-            fontsize=10.5,
-            bbox={"facecolor": PAPER[0], "linewidth": 0, "pad": 0.6},
-            zorder=1.5,
-        )
-
-
-Box = tuple[float, float, float, float]
-
-
-def _box(x: float, y: float, wide: float, high: float, side: str) -> Box:
-    """Left, bottom, right and top of a text that is tied to a point by its side."""
-    left = x - {"left": 0.0, "right": wide, "center": wide / 2}[side]
-    return left, y - high / 2, left + wide, y + high / 2
-
-
-def _touch(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _spread_out(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights, moved as little as needed to lie at least ``gap`` apart and within [0, 1] where they fit."""
-    groups = [[h, h, 1] for h in heights]  # middle of the wish, middle of the place, members
-    clusters: list[tuple[float, int]] = []  # (mean wish, count)
-    for wish, _, _ in groups:
-        clusters.append((wish, 1))
-        while len(clusters) > 1:
-            (m1, n1), (m2, n2) = clusters[-2:]
-            if m2 - m1 >= gap * (n1 + n2) / 2:
-                break
-            clusters[-2:] = [((m1 * n1 + m2 * n2) / (n1 + n2), n1 + n2)]
-    placed = [mean + (i - (count - 1) / 2) * gap for mean, count in clusters for i in range(count)]
-    over = max(placed[-1] - 1, 0.0)
-    placed = [p - over for p in placed]
-    for i in range(len(placed) - 2, -1, -1):
-        placed[i] = min(placed[i], placed[i + 1] - gap)
-    return placed
-
-
 # ---------------------------------------------------------------------- what can be hovered
 
 
@@ -521,64 +401,4 @@ def _said(axis: Axis, value: float) -> str:
 
 def _unit(label: str) -> str:
     unit = label.rpartition("(")[2].removesuffix(")") if "(" in label else ""
-    return f" {unit}" if unit and not unit.startswith("×") else unit and f" {unit}"
-
-
-# ---------------------------------------------------------------------- SVG
-
-
-def _svg(drawing: Drawing, *, opaque: bool = False) -> str:
-    out = io.StringIO()
-    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    drawing.savefig(out, format="svg", dpi=72, metadata=metadata, facecolor=PAPER[0] if opaque else "none")
-    return lighter(out.getvalue())
-
-
-def lighter(svg: str) -> str:
-    """The same drawing in fewer bytes: places to a hundredth of a pixel, and neighbours that look alike told so once.
-
-    Example:
-        >>> lighter('<path d="M 1.23456 7 L 30.0001 2"/>')
-        '<path d="M1.23 7L30 2"/>'
-    """
-    svg = re.sub(r"(?m)^[ \t]+|[ \t]+$", "", svg)
-    svg = re.sub(r'(?<= )(d|x|y|transform)="([^"]*)"', lambda m: f'{m[1]}="{_NUMBER.sub(_hundredths, m[2])}"', svg)
-    svg = re.sub(r'(?<= )d="[^"]*"', lambda m: re.sub(r"\s*([MLQCz])\s*", r"\1", m[0]), svg)
-    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
-    svg = _ALONE.sub(r"\1", _ALONE.sub(r"\1", svg))
-    svg = svg.replace(f"{_FONT}; ", "").replace("</style>", f"text{{{_FONT}}}</style>", 1)
-    return _ALIKE.sub(lambda m: f"<g{m[2]}>\n{m[0].replace(m[2], '')}</g>\n", svg)
-
-
-_FONT = "font-family: 'DejaVu Sans', sans-serif"
-
-_NUMBER = re.compile(r"-?\d+\.\d{3,}")
-
-_ALONE = re.compile(r'<g(?: id="(?:line2d|text)_\d+")?>\n(<[^>]*/>\n|<text [^>]*>[^<]*</text>\n)</g>\n')
-"""A group of one, which nothing points at."""
-
-_ALIKE = re.compile(r'<(use|path) [^>]*?((?: clip-path="[^"]*")? style="[^"]*")/>\n(?:<\1 [^>]*?\2/>\n)+')
-"""Points or lines one after the other that are cut off and styled alike."""
-
-
-def _hundredths(number: re.Match[str]) -> str:
-    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
-
-
-def _inline(svg: str, name: str) -> str:
-    """The ``<svg>`` element for inside a page: no prolog, no ids but those that are pointed at, the page's font."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
-    svg = svg.replace("xlink:href", "href")
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
-    svg = re.sub(r'\sid="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\1{name}-", svg)
-    svg = svg.replace(f"text{{{_FONT}}}", "")
-    svg = re.sub(r"font-family:[^;\"]*;?\s*", "", svg)
-    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
-    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)
-    svg = re.sub(r'(<svg [^>]*?)width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"\n\s*", "\n", svg)
-    return themed(svg.replace(PAPER[0], "var(--paper)")).strip()
+    return f" {unit}" if unit else ""

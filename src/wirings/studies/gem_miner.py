@@ -30,8 +30,9 @@ from wirings.studies.figures import Figure
 from wirings.studies.quickstart import Keeping
 from wirings.studies.study import Findings, Preset, Study, Work
 from wirings.studies.tables import Spread, Table
-from wirings.studies.views import searches as views
-from wirings.studies.views.searches import SWEEP_SEED, Searched
+from wirings.studies.views.searches import SWEEP_SEED, Searched, called, signed, swept
+from wirings.studies.views.searches_figures import accuracy_figure, chain_figure, check_figure, time_figure, used_figure
+from wirings.studies.views.searches_tables import accuracy_table, chain_table, check_table, layer_table, rate_table
 from wirings.training.settings import Run
 
 DENSITIES = {"smoke": (0.2, 0.1, 0.05), "laptop": (0.0372, 0.0144, 0.0059)}
@@ -191,7 +192,7 @@ def sweep() -> list[Work]:
                 work.append(search("laptop", SWEEP_SEED, name, density, rate=rate))
             else:
                 method = None if name == "dense" else Static(begin=_beginnings(density)[name])
-                label = views.swept(name, rate)
+                label = swept(name, rate)
                 work.append(trained("laptop", SWEEP_SEED, method=method, label=label, learning_rate=rate))
     return work
 
@@ -226,7 +227,7 @@ def search(preset: str, seed: int, name: str, density: float, *, rate: float | N
         method=_scored(name, preset, density),
         learning_rate=rate or (miner if name == "gem-miner" else popup),
         model_settings=frozen,
-        label=views.swept(name, rate) if rate else "" if name in ("edge-popup", "gem-miner") else name,
+        label=swept(name, rate) if rate else "" if name in ("edge-popup", "gem-miner") else name,
     )
     changes: dict[str, Any] = {"learning_rate": tuning}
     if preset == "paper":
@@ -279,11 +280,11 @@ def tables(found: Findings) -> list[Table]:
     """Accuracy and time of every method; the sanity checks; the chain; where the connections are."""
     had = searched(found)
     drawn = [
-        views.accuracy_table(had, METHODS),
-        views.check_table(had, PUBLISHED_CHECKS),
-        views.chain_table(had, CHAIN, PUBLISHED_CHAIN),
-        views.layer_table(had),
-        views.rate_table(found, SWEPT, _chosen(found.preset)),
+        accuracy_table(had, METHODS),
+        check_table(had, PUBLISHED_CHECKS),
+        chain_table(had, CHAIN, PUBLISHED_CHAIN),
+        layer_table(had),
+        rate_table(found, SWEPT, _chosen(found.preset)),
     ]
     return [table for table in drawn if table.rows]
 
@@ -308,11 +309,11 @@ def figures(found: Findings) -> list[Figure]:
     """A figure a question."""
     had = searched(found)
     drawn = [
-        views.accuracy_figure(had, ("lottery", "gem-miner", "edge-popup", "synflow", "snip", "smart-ratio", "static")),
-        views.time_figure(had, ("lottery", "gem-miner", "edge-popup", "synflow", "snip")),
-        views.check_figure(had),
-        views.chain_figure(had, CHAIN),
-        views.used_figure(had),
+        accuracy_figure(had, ("lottery", "gem-miner", "edge-popup", "synflow", "snip", "smart-ratio", "static")),
+        time_figure(had, ("lottery", "gem-miner", "edge-popup", "synflow", "snip")),
+        check_figure(had),
+        chain_figure(had, CHAIN),
+        used_figure(had),
     ]
     return [figure for figure in drawn if figure is not None]
 
@@ -358,12 +359,12 @@ def answers(found: Findings) -> list[str]:
         if pairs.n > 1 and pairs.interval is not None:
             means = {label: statistics.fmean(v) for label in METHODS if (v := had.trained(label, density).values())}
             best = max(means, key=lambda label: means[label])
-            first = "lottery tickets do" if best == "lottery" else f"{views.called(best)} does"
+            first = "lottery tickets do" if best == "lottery" else f"{called(best)} does"
             said.append(
                 f"At {words.sparsity(density)} sparsity ({100 * density:.3g} % density) {first} best, with "
-                f"{means[best]:.2f} %. Gem-Miner, fine-tuned, less lottery ticket: {views.signed(pairs.mean)} "
-                f"points (95 % interval {views.signed(pairs.interval.low)} to "
-                f"{views.signed(pairs.interval.high)}, n = {pairs.n}); the paper has them equal."
+                f"{means[best]:.2f} %. Gem-Miner, fine-tuned, less lottery ticket: {signed(pairs.mean)} "
+                f"points (95 % interval {signed(pairs.interval.low)} to "
+                f"{signed(pairs.interval.high)}, n = {pairs.n}); the paper has them equal."
             )
     sparse, middle = had.densities[-1], had.densities[1]
     if faster := had.speedup(sparse):
@@ -378,7 +379,7 @@ def answers(found: Findings) -> list[str]:
         if lost.n > 1 and lost.interval is not None:
             said.append(
                 f"At {words.sparsity(middle)} its wiring, {what}, loses {lost.mean:.2f} points (95 % interval "
-                f"{views.signed(lost.interval.low)} to {views.signed(lost.interval.high)}, n = {lost.n})."
+                f"{signed(lost.interval.low)} to {signed(lost.interval.high)}, n = {lost.n})."
             )
     return said
 

@@ -18,6 +18,7 @@ from wirings.studies.figures import Axis, Figure, Panel, Series
 from wirings.studies.measures.sensitivity import RANDOM, Removal, curve_of
 from wirings.studies.study import Findings, Preset, Study, Work
 from wirings.studies.tables import Column, Row, Span, Spread, Table
+from wirings.studies.views.parts import figure_of, mean_line, over_sparsity
 from wirings.training.records import Record
 
 METHODS = seed0.METHODS
@@ -208,16 +209,14 @@ def _curve_figure(found: Findings, net: str, order: str) -> Figure | None:
                     labels="legend",
                 )
             )
-    if not panels:
-        return None
-    return Figure(
+    return figure_of(
+        panels,
         name=f"removed-{order}",
         title=_QUESTIONS[order],
         caption=f"{seed0.run_of(net, 0).model}. Test accuracy relative to the whole network's while ever more "
         f"connections are removed, {ORDERS[order]}, without training again. Means over seeds with 95 % intervals"
         f"{'; of each network ten draws' if order == 'random' else ''}.",
         alt="Curves of accuracy kept against the share of connections removed, one a method; a panel a sparsity.",
-        panels=tuple(panels),
     )
 
 
@@ -226,18 +225,10 @@ def _curve(found: Findings, net: str, method: str, density: float, order: str) -
     if not told:
         return None
     kept = [[100 * score / curve.mean[0] if curve.mean[0] else 0.0 for score in curve.mean] for curve in told.values()]
-    spreads = [Spread(tuple(column)) for column in zip(*kept, strict=True)]
-    spans = [s.interval or Span(s.mean, s.mean) for s in spreads]
+    removed = [100 * fraction for fraction in next(iter(told.values())).fractions]
+    points = [(x, Spread(tuple(column))) for x, column in zip(removed, zip(*kept, strict=True), strict=True)]
     ids = tuple(r.id for r in _records(found, net, method, density) if r.seed in told)
-    return Series(
-        label=words.method(method),
-        method=method,
-        x=tuple(100 * fraction for fraction in next(iter(told.values())).fractions),
-        y=tuple(s.mean for s in spreads),
-        low=tuple(s.low for s in spans),
-        high=tuple(s.high for s in spans),
-        runs=(ids,) * len(spreads),
-    )
+    return mean_line(words.method(method), method, points, runs=[ids] * len(points))
 
 
 def _area_figure(found: Findings) -> Figure | None:
@@ -247,25 +238,22 @@ def _area_figure(found: Findings) -> Figure | None:
             lines = [s for m in METHODS if (s := _area_line(found, net, m, order)) is not None]
             if lines:
                 panels.append(
-                    Panel(
+                    over_sparsity(
+                        lines,
+                        seed0.DENSITIES[found.preset],
                         title=f"{seed0.run_of(net, 0).model}, {ORDERS[order]}",
-                        x=Axis(label="sparsity (share of weights missing)", scale="sparsity",
-                               ticks=tuple(seed0.DENSITIES[found.preset])),
                         y=Axis(label="area under accuracy kept"),
-                        series=tuple(lines),
                         size="half",
                         labels="legend",
                     )
-                )  # fmt: skip
-    if not panels:
-        return None
-    return Figure(
+                )
+    return figure_of(
+        panels,
         name="areas",
         title="Which networks are the most robust, and does it depend on sparsity?",
         caption="Area under the accuracy kept while connections are removed: 1 where nothing is ever lost. Means over "
         "seeds with 95 % intervals.",
         alt="Lines of the area under the curve against sparsity, one a method, a panel a network and way of removing.",
-        panels=tuple(panels),
     )
 
 
@@ -273,17 +261,9 @@ def _area_line(found: Findings, net: str, method: str, order: str) -> Series | N
     told = [(d, c) for d in seed0.DENSITIES[found.preset] if (c := curves(found, net, method, d, order))]
     if not told:
         return None
-    spreads = [Spread(tuple(curve.auc for curve in by.values())) for _, by in told]
-    spans = [s.interval or Span(s.mean, s.mean) for s in spreads]
-    return Series(
-        label=words.method(method),
-        method=method,
-        x=tuple(d for d, _ in told),
-        y=tuple(s.mean for s in spreads),
-        low=tuple(s.low for s in spans),
-        high=tuple(s.high for s in spans),
-        runs=tuple(tuple(r.id for r in _records(found, net, method, d) if r.seed in by) for d, by in told),
-    )
+    points = [(d, Spread(tuple(curve.auc for curve in by.values()))) for d, by in told]
+    ids = [tuple(r.id for r in _records(found, net, method, d) if r.seed in by) for d, by in told]
+    return mean_line(words.method(method), method, points, runs=ids)
 
 
 # ---------------------------------------------------------------------- claims and answers

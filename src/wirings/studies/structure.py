@@ -25,6 +25,7 @@ from wirings.studies.figures import Figure
 from wirings.studies.study import Findings, Preset, Study, Work
 from wirings.studies.tables import Column, Row, Spread, Table
 from wirings.studies.views import retrained as views
+from wirings.studies.views.parts import mean_line
 from wirings.studies.views.retrained import Paired, Pairs, paired_of
 from wirings.training.settings import Run
 
@@ -267,7 +268,7 @@ def _baseline_figure(net: Paired, densities: Sequence[float]) -> Figure | None:
         for text, _, spread, _ in _baselines(net, density):
             points.setdefault(text, []).append((density, spread))
     lines = [
-        views.spread_line(some, text, looks.get(text) or next(m for m in METHODS if text.startswith(words.method(m))))
+        mean_line(text, looks.get(text) or next(m for m in METHODS if text.startswith(words.method(m))), some)
         for text, some in points.items()
     ]
     caption = (

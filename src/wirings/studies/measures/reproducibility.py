@@ -266,7 +266,9 @@ def _elsewhere(
     config.write_text(run.to_toml(), encoding="utf-8")
     python = os.environ.get(OTHER_PYTHON, "") if change.python else sys.executable
     if not python:
-        raise RunError(f"Another torch version is asked for, but {OTHER_PYTHON} names no interpreter.")
+        raise RunError(
+            f"Another torch version is asked for, but {OTHER_PYTHON} names no interpreter. Set it to one that has it."
+        )
     program = f"import sys; from {__name__} import trace_elsewhere as go; go(*sys.argv[1:])"
     words = [python, "-c", program, str(config), str(root), str(target), ",".join(map(str, steps))]
     source = str(Path(__file__).parents[3])

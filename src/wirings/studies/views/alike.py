@@ -11,6 +11,7 @@ from wirings.studies import words
 from wirings.studies.blakeney import BASELINES, ROLES, Net, Seen, densities_of
 from wirings.studies.figures import Axis, Figure, Panel, Picture, Series
 from wirings.studies.tables import Column, Row, Spread, Table, Value
+from wirings.studies.views.parts import figure_of, mean_line, over_sparsity
 
 Groups = Mapping[tuple[str, str, float], Sequence[Seen]]
 """(network, role, density) -> what was seen, by seed."""
@@ -119,16 +120,8 @@ def _layer_lines(net: Net, groups: Groups, measure: str) -> list[Series]:
 
 
 def _line(title: str, role: str, x: Sequence[float], spreads: Sequence[Spread], side: Sequence[Seen]) -> Series:
-    spans = [spread.interval for spread in spreads]
-    return Series(
-        label=title,
-        x=tuple(x),
-        y=tuple(spread.mean for spread in spreads),
-        low=tuple(spread.mean if span is None else span.low for spread, span in zip(spreads, spans, strict=True)),
-        high=tuple(spread.mean if span is None else span.high for spread, span in zip(spreads, spans, strict=True)),
-        method=_colour(role),
-        runs=tuple(tuple(one.meeting.id for one in side) for _ in spreads),
-    )
+    ids = tuple(one.meeting.id for one in side)
+    return mean_line(title, _colour(role), list(zip(x, spreads, strict=True)), runs=[ids] * len(spreads))
 
 
 _COLOUR = {"pruned": "gradual", "random": "static", "seed": "dense"}
@@ -162,18 +155,15 @@ def density_figure(nets: Sequence[Net], groups: Groups) -> Figure | None:
             elif sides:
                 lines.append(_line(title, role, [density for density, _ in sides], spreads, sides[0][1]))
         if any(line.style == "line" for line in lines):
-            x = Axis(label="sparsity (share of weights missing)", scale="sparsity", ticks=net.densities)
             y = Axis(label="SVCCA to the original, mean over layers", low=0, high=1)
-            panels.append(Panel(title=net.title, x=x, y=y, series=tuple(lines)))
-    if not panels:
-        return None
-    return Figure(
+            panels.append(over_sparsity(lines, net.densities, title=net.title, y=y))
+    return figure_of(
+        panels,
         name="sparsity",
         title="Do networks move away from their original as they are pruned?",
         caption="SVCCA to the dense original, mean over layers and seeds, with 95 % intervals. The levels are the "
         "original architecture trained with other data order or from another seed, and untrained.",
         alt="SVCCA to the original against sparsity, a line for each kind of sparse network, levels for dense ones.",
-        panels=tuple(panels),
     )
 
 

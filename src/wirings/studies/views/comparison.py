@@ -10,7 +10,8 @@ from wirings.studies import words
 from wirings.studies.cells import Cell, training_flops
 from wirings.studies.figures import Axis, Figure, Panel, Series
 from wirings.studies.study import Findings
-from wirings.studies.tables import Column, Row, Span, Spread, Table
+from wirings.studies.tables import Column, Row, Spread, Table
+from wirings.studies.views.parts import figure_of, mean_line, over_sparsity, rows_panel, seeds_row
 from wirings.training.records import Record
 
 
@@ -96,17 +97,10 @@ def accuracy_figure(found: Findings, methods: Sequence[str], *, caption: str = "
     return Figure(
         name="accuracy",
         title="How much accuracy survives?",
-        caption=f"Test accuracy against sparsity, mean over {len(found.seeds)} seeds; the line across "
-        "is the dense "
+        caption=f"Test accuracy against sparsity, mean over {len(found.seeds)} seeds; the line across is the dense "
         f"network. {caption}".strip(),
         alt="Lines of test accuracy against sparsity, one a method, with the dense network as a level line.",
-        panels=(
-            Panel(
-                x=Axis(label="sparsity (share of weights missing)", scale="sparsity", ticks=ticks),
-                y=Axis(label="test accuracy (%)"),
-                series=(*([] if dense is None else [level(dense)]), *lines),
-            ),
-        ),
+        panels=(over_sparsity([*([] if dense is None else [level(dense)]), *lines], ticks),),
     )
 
 
@@ -115,17 +109,8 @@ def accuracy_line(cells: Iterable[Cell], method: str) -> Series | None:
     cells = sorted((c for c in cells if c.method == method), key=lambda c: -c.density)
     if not cells:
         return None
-    spreads = [Spread(c.last) for c in cells]
-    spans = [s.interval or Span(s.mean, s.mean) for s in spreads]
-    return Series(
-        label=words.method(method),
-        method=method,
-        x=tuple(c.density for c in cells),
-        y=tuple(s.mean for s in spreads),
-        low=tuple(s.low for s in spans),
-        high=tuple(s.high for s in spans),
-        runs=tuple(c.ids for c in cells),
-    )
+    points = [(c.density, Spread(c.last)) for c in cells]
+    return mean_line(words.method(method), method, points, runs=[c.ids for c in cells])
 
 
 def level(cell: Cell) -> Series:
@@ -146,59 +131,26 @@ def difference_figure(
         pairs = [(c, s) for c in cells if (s := difference(found, c, against)) is not None]
         series = [Series(label=rival, method=against, style="level", across=True, x=(0.0,), y=())]
         for place, (cell, spread) in enumerate(pairs):
-            series += _forest(cell, spread, float(place))
+            each = [(name,) for name in cell.ids] if spread.n == cell.n else []
+            series += seeds_row(words.method(cell.method), cell.method, spread, place, runs=cell.ids, each=each)
         if pairs:
             panels.append(
-                Panel(
+                rows_panel(
+                    series,
                     title=f"{words.sparsity(density)} sparse",
-                    x=Axis(label=f"test accuracy above {rival} (points)"),
-                    y=Axis(names=tuple(words.method(c.method) for c, _ in pairs)),
-                    series=tuple(series),
-                    size="half",
-                    labels="none",
+                    x=f"test accuracy above {rival} (points)",
+                    rows=[words.method(c.method) for c, _ in pairs],
                 )
             )
-    if not panels:
-        return None
-    return Figure(
+    return figure_of(
+        panels,
         name="differences",
         title="What is a chosen wiring worth, and how sure is it?",
-        caption=f"Difference in test accuracy to {rival} at the same sparsity, seed by seed. Small "
-        "dots are single seeds, "
-        "the large dot their mean, the bar its 95 % interval (paired t). A bar that crosses the line "
-        "does not tell the "
-        f"method from {rival}; few seeds make wide bars.",
+        caption=f"Difference in test accuracy to {rival} at the same sparsity, seed by seed. Small dots are single "
+        "seeds, the large dot their mean, the bar its 95 % interval (paired t). A bar that crosses the line does not "
+        f"tell the method from {rival}; few seeds make wide bars.",
         alt=f"For each method its accuracy above {rival}: single seeds, mean and 95 % interval.",
-        panels=tuple(panels),
     )
-
-
-def _forest(cell: Cell, spread: Spread, place: float) -> list[Series]:
-    """Single seeds, and below them their mean with its interval."""
-    span = spread.interval or Span(spread.mean, spread.mean)
-    name = words.method(cell.method)
-    return [
-        Series(
-            label=name,
-            method=cell.method,
-            style="points",
-            across=True,
-            x=(spread.mean,),
-            y=(place,),
-            low=(span.low,),
-            high=(span.high,),
-            runs=(cell.ids,),
-        ),
-        Series(
-            label=f"{name}, one seed",
-            method=cell.method,
-            style="points",
-            quiet=True,
-            x=spread.values,
-            y=(place - 0.2,) * spread.n,
-            runs=tuple((name,) for name in cell.ids) if spread.n == cell.n else (),
-        ),
-    ]
 
 
 def cost_figure(found: Findings, methods: Sequence[str], densities: Sequence[float]) -> Figure | None:
@@ -232,14 +184,11 @@ def cost_figure(found: Findings, methods: Sequence[str], densities: Sequence[flo
                     size="half",
                 )
             )
-    if not panels:
-        return None
-    return Figure(
+    return figure_of(
+        panels,
         name="cost",
         title="What does it cost to find?",
-        caption="Arithmetic of the whole training relative to the dense network, counted as the "
-        "papers do: what a machine "
-        "that skips every zero would need. A lottery ticket pays for all its rounds.",
+        caption="Arithmetic of the whole training relative to the dense network, counted as the papers do: what a "
+        "machine that skips every zero would need. A lottery ticket pays for all its rounds.",
         alt="Test accuracy against training arithmetic relative to dense, a point a method.",
-        panels=tuple(panels),
     )

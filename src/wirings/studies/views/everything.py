@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from wirings.studies import words
 from wirings.studies.cells import Cell, dense_of
-from wirings.studies.figures import Axis, Figure, Panel, Series
+from wirings.studies.figures import Figure, Series
 from wirings.studies.study import Findings, Preset, Study, Work
 from wirings.studies.tables import Column, Row, Spread, Table
 from wirings.studies.views.comparison import accuracy_line, level
+from wirings.studies.views.parts import over_sparsity
 from wirings.training.records import find
 
 
@@ -68,23 +69,15 @@ def figures(found: Findings) -> list[Figure]:
         mine = [cell for cell in cells if (cell.model, cell.data) == (model, data)]
         series = _lines(mine)
         if series:
-            panels.append(
-                Panel(
-                    title=f"{model}, {data}",
-                    x=Axis(label="sparsity (share of weights missing)", scale="sparsity"),
-                    y=Axis(label="test accuracy (%)"),
-                    series=tuple(series),
-                )
-            )
+            panels.append(over_sparsity(series, title=f"{model}, {data}"))
     if not panels:
         return []
     return [
         Figure(
             name="accuracy",
             title="How much accuracy survives?",
-            caption="Test accuracy of the last values against sparsity, a point a setting, mean over "
-            "its seeds. Settings "
-            "of one method may differ in more than their sparsity: see the table.",
+            caption="Test accuracy of the last values against sparsity, a point a setting, mean over its seeds. "
+            "Settings of one method may differ in more than their sparsity: see the table.",
             alt="Test accuracy against sparsity, a line a method.",
             panels=tuple(panels),
         )

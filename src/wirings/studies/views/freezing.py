@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from wirings.studies import words
 from wirings.studies.figures import Axis, Figure, Panel, Series
 from wirings.studies.measures.freezing import ALL, Costs, Plan, Spent, above, busy, flops, ratio
-from wirings.studies.tables import Column, Row, Span, Spread, Table
+from wirings.studies.tables import Column, Row, Spread, Table
+from wirings.studies.views.parts import figure_of, span_of
 
 
 def accuracy_figure(
@@ -36,15 +37,13 @@ def accuracy_figure(
                     labels="none",
                 )
             )
-    if not panels:
-        return None
-    return Figure(
+    return figure_of(
+        panels,
         name="accuracy",
         title="What does each epoch of search bring?",
         caption="Test accuracy against the epochs after which DNW's wiring is frozen, mean over seeds with 95 % "
         "intervals; dashed, the dense network. At 0 stand the largest first values, at the right DNW itself.",
         alt="Test accuracy against the freezing epoch, a panel a sparsity, with the dense network as a dashed line.",
-        panels=tuple(panels),
     )
 
 
@@ -122,16 +121,14 @@ def cost_figure(
                     labels="legend",
                 )
             )
-    if not panels:
-        return None
-    return Figure(
+    return figure_of(
+        panels,
         name="cost",
         title="Would RigL or Top-KAST have used the effort better?",
         caption=f"Test accuracy against the cost of training at {words.sparsity(density)} sparsity, mean over seeds "
         "(the points tell their 95 % intervals). The hybrid's points are those frozen after "
         f"{', '.join(names)} epochs; the rivals are trained longer from point to point.",
         alt="Test accuracy against training cost, counted and measured, a line a method.",
-        panels=tuple(panels),
     )
 
 
@@ -145,7 +142,7 @@ def _line(
 ) -> Series:
     """A line over the places that have runs: means with 95 % intervals, or medians alone."""
     told = [(float(i), tuple(map(value, of)), of) for i, of in enumerate(curve) if of]
-    spans = [] if middle else [_interval(values) for _, values, _ in told]
+    spans = [] if middle else [span_of(Spread(values)) for _, values, _ in told]
     return Series(
         label=label,
         method=method,
@@ -160,15 +157,7 @@ def _line(
 def _against(curve: Sequence[Sequence[Spent]], measure: Callable[[Spent], float], *, label: str, method: str) -> Series:
     """Accuracy over the median cost."""
     line = _line(curve, lambda run: run.accuracy, label=label, method=method)
-    x = tuple(statistics.median(map(measure, of)) for of in curve if of)
-    return Series(
-        label=label, method=method, x=x, y=line.y, low=line.low, high=line.high, runs=line.runs
-    )  # fmt: skip
-
-
-def _interval(values: tuple[float, ...]) -> Span:
-    spread = Spread(values)
-    return spread.interval or Span(spread.mean, spread.mean)
+    return dataclasses.replace(line, x=tuple(statistics.median(map(measure, of)) for of in curve if of))
 
 
 def _level(runs: Sequence[Spent], value: Callable[[Spent], float]) -> list[Series]:

@@ -10,6 +10,7 @@ from typing import Any
 from wirings.studies.figures import Axis, Figure, Panel, Series
 from wirings.studies.measures.reproducibility import CHANGES, Divergence
 from wirings.studies.tables import Column, Row, Span, Spread, Table
+from wirings.studies.views.parts import figure_of, rows_panel, seeds_row
 from wirings.training.records import Record
 
 METHODS = ("dense", "static", "rigl")
@@ -207,30 +208,19 @@ def spread_figure(spreads: Spreads) -> Figure | None:
         mine = [(source, records) for (name, source), records in spreads.items() if name == method]
         series: list[Series] = []
         for place, (source, records) in enumerate(mine):
-            values = [100 * record.test_accuracy_last for record in records]
-            span = Spread(tuple(values)).interval or Span(values[0], values[0])
-            title, ids = SOURCES[source], tuple((record.id,) for record in records)
-            series += [
-                Series(label=title, method=method, style="points", across=True, x=(statistics.fmean(values),),
-                       y=(float(place),), low=(span.low,), high=(span.high,), runs=(sum(ids, ()),)),
-                Series(label=f"{title}, one run", method=method, style="points", quiet=True, x=tuple(values),
-                       y=(place - 0.2,) * len(values), runs=ids),
-            ]  # fmt: skip
+            spread, ids = Spread(tuple(100 * r.test_accuracy_last for r in records)), tuple(r.id for r in records)
+            each = [(run,) for run in ids]
+            series += seeds_row(SOURCES[source], method, spread, place, runs=ids, each=each, one="one run")
         if series:
-            names = tuple(SOURCES[source] for source, _ in mine)
-            panels.append(
-                Panel(title=METHOD_TITLES[method], x=Axis(label="test accuracy (%)"), y=Axis(names=names),
-                      series=tuple(series), size="half", labels="none")
-            )  # fmt: skip
-    if not panels:
-        return None
-    return Figure(
+            names = [SOURCES[source] for source, _ in mine]
+            panels.append(rows_panel(series, title=METHOD_TITLES[method], x="test accuracy (%)", rows=names))
+    return figure_of(
+        panels,
         name="sources",
         title="How far apart are runs that differ by chance alone?",
         caption="Test accuracy of single runs (small dots), their mean and its 95 % interval, by what is new in each "
         "run. Folds are tested on other images.",
         alt="Dots of test accuracy for each source of chance, a panel a method.",
-        panels=tuple(panels),
     )
 
 
@@ -248,16 +238,14 @@ def divergence_figure(followed: Followed) -> Figure | None:
                     series=tuple(lines),
                 )
             )
-    if not panels:
-        return None
-    return Figure(
+    return figure_of(
+        panels,
         name="divergence",
         title="How fast do two trainings of one run drift apart?",
         caption="Distance between all values of two trainings, relative to their norm, by step; geometric mean over "
         "seeds. Both have the same first values and the same batches, but for what the line names. Changes after which "
         "both stay equal to the last bit have no line; some more are in the table.",
         alt="Lines of distance against step on logarithmic axes, one for each change of conditions.",
-        panels=tuple(panels),
     )
 
 

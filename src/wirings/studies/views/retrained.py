@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from wirings.analysis.statistics import paired
 from wirings.procedures.retraining import FRESH
 from wirings.studies import words
-from wirings.studies.figures import Axis, Figure, Panel, Series
+from wirings.studies.figures import Figure, Panel, Series
 from wirings.studies.study import Findings
 from wirings.studies.tables import Column, Row, Span, Spread, Table
+from wirings.studies.views.parts import figure_of, mean_line, over_sparsity, rows_panel, seeds_row
 from wirings.training.records import Record
 
 VARIANTS = {
@@ -301,13 +302,14 @@ def structure_figure(nets: Sequence[Paired], methods: Sequence[str], densities: 
         lines = [s for m in methods if (s := line(net, net.label(m, "structure"), densities, words.method(m), m))]
         if lines:
             panels.append(_against_sparsity(net.model, [*_dense(net), *lines], densities, len(nets)))
-    return _figure(
-        "structure",
-        "Does a wiring keep its worth when every value is drawn anew?",
-        "Test accuracy against sparsity of wirings trained from fresh values: found at random, by a lottery, by DNW "
-        "and by RigL. Means over seeds with 95 % intervals; the line across is the dense network.",
-        "Lines of test accuracy against sparsity, one a method, all re-initialised, with the dense network as a level.",
+    return figure_of(
         panels,
+        name="structure",
+        title="Does a wiring keep its worth when every value is drawn anew?",
+        caption="Test accuracy against sparsity of wirings trained from fresh values: found at random, by a lottery, "
+        "by DNW and by RigL. Means over seeds with 95 % intervals; the line across is the dense network.",
+        alt="Lines of test accuracy against sparsity, one a method, all re-initialised, with the dense network as a "
+        "level.",
     )
 
 
@@ -322,14 +324,14 @@ def control_figure(net: Paired, methods: Sequence[str], densities: Sequence[floa
         drawn = [series for series in lines if series is not None]
         if len(drawn) > 1:
             panels.append(_against_sparsity(words.method(method), drawn, densities, 2))
-    return _figure(
-        "controls",
-        "Which part of the structure carries the accuracy?",
-        f"{net.model}. Test accuracy of each method's wiring as it was found (black), from fresh values, and from "
-        "fresh values after its connections were rewired with all degrees kept, moved with in-degrees kept, or "
-        "shuffled in each layer; random wirings with the budget of ERK behind. Means over seeds with 95 % intervals.",
-        "For each method, lines of test accuracy against sparsity: as found, re-initialised, and three controls.",
+    return figure_of(
         panels,
+        name="controls",
+        title="Which part of the structure carries the accuracy?",
+        caption=f"{net.model}. Test accuracy of each method's wiring as it was found (black), from fresh values, and "
+        "from fresh values after its connections were rewired with all degrees kept, moved with in-degrees kept, or "
+        "shuffled in each layer; random wirings with the budget of ERK behind. Means over seeds with 95 % intervals.",
+        alt="For each method, lines of test accuracy against sparsity: as found, re-initialised, and three controls.",
     )
 
 
@@ -349,28 +351,27 @@ def difference_figure(net: Paired, methods: Sequence[str], densities: Sequence[f
                 pairs = net.difference(net.label(method, variant), random, density)
                 if method == "static" or not pairs.n:
                     continue
-                series += _forest(pairs, method, f"{words.method(method)}, {VARIANTS[variant]}", float(len(names)))
-                names.append(f"{words.method(method)}, {VARIANTS[variant]}")
+                name = f"{words.method(method)}, {VARIANTS[variant]}"
+                series += seeds_row(name, method, Spread(pairs.values), len(names), runs=pairs.runs)
+                names.append(name)
         if names:
             panels.append(
-                Panel(
+                rows_panel(
+                    series,
                     title=f"{words.sparsity(density)} sparse",
-                    x=Axis(label="test accuracy above random (points)"),
-                    y=Axis(names=tuple(names)),
-                    series=tuple(series),
-                    size="half",
-                    labels="none",
+                    x="test accuracy above random (points)",
+                    rows=names,
                 )
             )
-    return _figure(
-        "differences",
-        "How much better than a random wiring, and how sure?",
-        f"{net.model}. Difference in test accuracy to random wirings at the same sparsity, all from the same fresh "
-        "values, seed by seed: small dots are single seeds, large dots their mean, bars its 95 % interval (paired). "
-        "A bar that crosses the line does not tell the wiring from a random one. DNW and RigL have the same number of "
-        "connections in each layer, so the shuffle of one is the control of both.",
-        "For each method and control its accuracy above random wirings: single seeds, mean and 95 % interval.",
+    return figure_of(
         panels,
+        name="differences",
+        title="How much better than a random wiring, and how sure?",
+        caption=f"{net.model}. Difference in test accuracy to random wirings at the same sparsity, all from the same "
+        "fresh values, seed by seed: small dots are single seeds, large dots their mean, bars its 95 % interval "
+        "(paired). A bar that crosses the line does not tell the wiring from a random one. DNW and RigL have the same "
+        "number of connections in each layer, so the shuffle of one is the control of both.",
+        alt="For each method and control its accuracy above random wirings: single seeds, mean and 95 % interval.",
     )
 
 
@@ -380,42 +381,20 @@ def baseline_figure(
     """Whatever else one could train at that size or in that time."""
     drawn = [*_dense(net), *(series for series in lines if series is not None)]
     panels = [_against_sparsity("", drawn, densities, 1)] if len(drawn) > 1 else []
-    return _figure(
-        "baselines",
-        "Is a sparse network worth it, against a small dense one?",
-        f"{net.model}. {caption}",
-        "Lines of test accuracy against sparsity: sparse wirings, and small dense networks of equal size or time.",
+    return figure_of(
         panels,
+        name="baselines",
+        title="Is a sparse network worth it, against a small dense one?",
+        caption=f"{net.model}. {caption}",
+        alt="Lines of test accuracy against sparsity: sparse wirings, and small dense networks of equal size or time.",
     )
 
 
 def line(net: Paired, label: str, densities: Sequence[float], text: str, colour: str) -> Series | None:
     """Mean accuracy from dense to sparse with its intervals; None where there is no run."""
     points = [(d, s, net.of(label, d)) for d in sorted(densities, reverse=True) if (s := net.accuracy(label, d))]
-    ids = tuple(tuple(r.id for r in by.values()) for _, _, by in points)
-    return spread_line([(d, s) for d, s, _ in points], text, colour, runs=ids)
-
-
-def spread_line(
-    points: Sequence[tuple[float, Spread]],
-    text: str,
-    colour: str,
-    *,
-    runs: tuple[tuple[str, ...], ...] = (),
-) -> Series | None:
-    """(density, values over seeds) as a line with 95 % intervals; None without points."""
-    if not points:
-        return None
-    spans = [s.interval or Span(s.mean, s.mean) for _, s in points]
-    return Series(
-        label=text,
-        method=colour,
-        x=tuple(d for d, _ in points),
-        y=tuple(s.mean for _, s in points),
-        low=tuple(s.low for s in spans),
-        high=tuple(s.high for s in spans),
-        runs=runs,
-    )
+    ids = [tuple(r.id for r in by.values()) for _, _, by in points]
+    return mean_line(text, colour, [(d, s) for d, s, _ in points], runs=ids) if points else None
 
 
 def _dense(net: Paired) -> list[Series]:
@@ -427,27 +406,8 @@ def _dense(net: Paired) -> list[Series]:
     return [Series(label="dense", method="dense", style="level", x=(), y=(mean,), runs=(ids,))]
 
 
-def _forest(pairs: Pairs, method: str, text: str, place: float) -> list[Series]:
-    span = pairs.span or Span(pairs.mean, pairs.mean)
-    return [
-        Series(label=text, method=method, style="points", across=True, x=(pairs.mean,), y=(place,), low=(span.low,),
-               high=(span.high,), runs=(pairs.runs,)),
-        Series(label=f"{text}, one seed", method=method, style="points", quiet=True, x=pairs.values,
-               y=(place - 0.2,) * pairs.n),
-    ]  # fmt: skip
-
-
 def _against_sparsity(title: str, series: Sequence[Series], densities: Sequence[float], panels: int) -> Panel:
-    return Panel(
-        title=title,
-        x=Axis(label="sparsity (share of weights missing)", scale="sparsity",
-               ticks=tuple(sorted(densities, reverse=True))),
-        y=Axis(label="test accuracy (%)"),
-        series=tuple(series),
-        size="half" if panels > 1 else "wide",
-        labels="direct" if panels == 1 else "legend",
-    )  # fmt: skip
-
-
-def _figure(name: str, title: str, caption: str, alt: str, panels: Sequence[Panel]) -> Figure | None:
-    return Figure(name=name, title=title, caption=caption, alt=alt, panels=tuple(panels)) if panels else None
+    ticks = sorted(densities, reverse=True)
+    if panels == 1:
+        return over_sparsity(series, ticks, title=title)
+    return over_sparsity(series, ticks, title=title, size="half", labels="legend")

@@ -15,6 +15,7 @@ from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
 from wirings.studies import words
 from wirings.studies.figures import Axis, Figure, Panel, Picture, Series
+from wirings.studies.views.parts import figure_of
 from wirings.training.records import Record
 
 UNITS = 40
@@ -97,10 +98,8 @@ def degree_figure(records: Sequence[Record], *, what: str) -> Figure | None:
     return Figure(
         name="degrees",
         title="How are the inputs shared out?",
-        caption=f"In-degrees of the units of {words.layer(layer)} {what}: before training (grey) and "
-        "after. A random "
-        "wiring gives every unit about as many inputs; a wide or lopsided shape means that some "
-        "units have become hubs "
+        caption=f"In-degrees of the units of {words.layer(layer)} {what}: before training (grey) and after. A random "
+        "wiring gives every unit about as many inputs; a wide or lopsided shape means that some units have become hubs "
         f"and others have gone. What begins dense has no grey shape: there every unit has every input.{beyond}",
         alt=f"Histograms of the in-degrees of {words.layer(layer)} before and after training, one a method.",
         panels=tuple(panels),
@@ -150,9 +149,8 @@ def pixel_figure(records: Sequence[Record], *, what: str) -> Figure | None:
     return Figure(
         name="pixels",
         title="Where does the network look?",
-        caption=f"Connections that leave each pixel into {words.layer(layer)} after training, {what}; "
-        "the full colour is "
-        f"{full:.0f} connections. A wiring that has learnt from the images leaves their empty corners alone.",
+        caption=f"Connections that leave each pixel into {words.layer(layer)} after training, {what}; the full colour "
+        f"is {full:.0f} connections. A wiring that has learnt from the images leaves their empty corners alone.",
         alt="A map of the image for each method: how many connections leave each pixel after training.",
         panels=tuple(
             Panel(
@@ -198,16 +196,12 @@ def evolution_figure(runs: dict[str, Sequence[Record]], *, what: str) -> Figure 
     return Figure(
         name="evolution",
         title="When does the wiring settle?",
-        caption=f"{what[:1].upper()}{what[1:]}, mean over seeds. Left: how much the wiring at each "
-        "moment has in common "
-        "with the last one (connections in both over connections in either); what comes from dense "
-        "climbs as it is "
-        "pruned. Right: the share of connections that were not there at the look before, a tenth of "
-        "the run earlier. "
-        "Wirings that stand still, or that only lose connections, are left out.",
-        alt="Line charts over training time, a line a method: overlap with the last wiring, and the "
-        "share of connections "
-        "that are new.",
+        caption=f"{what[:1].upper()}{what[1:]}, mean over seeds. Left: how much the wiring at each moment has in "
+        "common with the last one (connections in both over connections in either); what comes from dense climbs as it "
+        "is pruned. Right: the share of connections that were not there at the look before, a tenth of the run "
+        "earlier. Wirings that stand still, or that only lose connections, are left out.",
+        alt="Line charts over training time, a line a method: overlap with the last wiring, and the share of "
+        "connections that are new.",
         panels=(left, right) if news else (left,),
     )
 
@@ -224,16 +218,13 @@ def trace_figure(records: Sequence[Record], *, what: str) -> Figure | None:
     for record in records:
         panel = trace_panel(Track(record), next(iter(record.wiring)), words.method(record.method))
         panels.append(panel)
-    if not panels:
-        return None
-    return Figure(
+    return figure_of(
+        panels,
         name="traces",
         title="Which units become hubs, and how early?",
-        caption=f"In-degree of at most {UNITS} units of the first layer over training {what}, one "
-        "line a unit, chosen "
+        caption=f"In-degree of at most {UNITS} units of the first layer over training {what}, one line a unit, chosen "
         "evenly from the least to the best connected at the end.",
         alt="Lines of in-degree over training time, one a unit, in a panel a method.",
-        panels=tuple(panels),
     )
 
 

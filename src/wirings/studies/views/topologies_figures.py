@@ -13,16 +13,8 @@ from wirings.studies.figures import Axis, Figure, Panel, Series
 from wirings.studies.measures.topologies import REMOVED, Thresholds
 from wirings.studies.study import Findings
 from wirings.studies.tables import Spread
-from wirings.studies.views.alford import (
-    CURVES,
-    DONE,
-    NETS,
-    SIZES,
-    called,
-    colour,
-    curves_of,
-    ids,
-)
+from wirings.studies.views.alford import CURVES, DONE, NETS, SIZES, called, colour, curves_of, ids
+from wirings.studies.views.parts import figure_of, mean_line, over_sparsity
 from wirings.training.records import Record
 
 
@@ -57,16 +49,14 @@ def distribution_figure(found: Findings) -> Figure | None:
                         labels="none",
                     )
                 )
-    if not panels:
-        return None
-    return Figure(
+    return figure_of(
+        panels,
         name="instability",
         title="How much do initial values alone decide?",
         caption="One structure in each panel, a dot for each set of initial values; all else is identical. With a ReLU "
         "on the logits a class can die: runs then stay near 90, 80, 70 % of what they could reach, one step a class. "
         "0 % sparse is the dense network.",
         alt="Clouds of test accuracies, one panel a sparsity: runs with and without a ReLU on the logits.",
-        panels=tuple(panels),
     )
 
 
@@ -117,15 +107,13 @@ def one_time_figure(found: Findings) -> Figure | None:
                     labels="legend",
                 )
             )
-    if not panels:
-        return None
-    return Figure(
+    return figure_of(
+        panels,
         name="one-time",
         title="How much can be pruned at once, without retraining?",
         caption="Test accuracy of trained networks whose smallest weights were set to zero, mean over networks; "
         "published values as hollow points on dotted lines.",
         alt="Lines of test accuracy against sparsity for one-time pruning, ours and the published ones.",
-        panels=tuple(panels),
     )
 
 
@@ -161,15 +149,13 @@ def gradual_figure(found: Findings) -> Figure | None:
             Panel(title=title, x=over, y=Axis(label="layer threshold |w|"), series=tuple(levels), size="small"),
             Panel(title=title, x=over, y=Axis(label="accuracy (%)"), series=(learnt,), size="small", labels="none"),
         ]  # fmt: skip
-    if not panels:
-        return None
-    return Figure(
+    return figure_of(
+        panels,
         name="gradual",
         title="What happens while a network is pruned gradually?",
         caption="Sparsity of each layer (all follow the same s(t), so the lines lie on each other), the magnitude "
         "below which each layer's weights are cut, and accuracy on held-out images after each epoch; one seed.",
         alt="Lines over training time: layer sparsities, layer thresholds, accuracy.",
-        panels=tuple(panels),
     )
 
 
@@ -188,16 +174,14 @@ def retrained_figure(found: Findings) -> Figure | None:
             level = statistics.fmean(100 * r.test_accuracy_last for r in dense)
             series.insert(0, Series(label="dense", method="dense", style="level", x=(), y=(level,)))
         if len(series) > 1:
-            panels.append(_sparsity_panel(NETS[net], series, PRUNED[found.preset]))
-    if not panels:
-        return None
-    return Figure(
+            panels.append(over_sparsity(series, PRUNED[found.preset], title=NETS[net], size="half", labels="legend"))
+    return figure_of(
+        panels,
         name="retrained",
         title="Is a pruned structure worth anything to fresh values?",
         caption="Test accuracy against sparsity, mean over seeds with 95 % interval. Retrained structures start from "
         "fresh values; shuffled ones keep each layer's density only.",
         alt="Lines of test accuracy against sparsity for pruned networks, retrained structures and controls.",
-        panels=tuple(panels),
     )
 
 
@@ -218,17 +202,16 @@ def size_figure(found: Findings) -> Figure | None:
                 name = f"{called(label)}, published (one run)"
                 series.append(Series(label=name, method=colour(label), x=x, y=y, quiet=True))
         if series:
-            panels.append(_sparsity_panel(NETS[net], series, sorted({x for s in series for x in s.x})))
-    if not panels:
-        return None
-    return Figure(
+            ticks = sorted({x for s in series for x in s.x})
+            panels.append(over_sparsity(series, ticks, title=NETS[net], size="half", labels="legend"))
+    return figure_of(
+        panels,
         name="sizes",
         title="What do structures written before training cost?",
         caption="Networks of the dense size: test accuracy against the sparsity of the layers that are wired, mean "
         "over seeds with 95 % interval. Hollow points on dotted lines are the published ones, a single run each. A "
         "random structure without a missing weight is the dense network.",
         alt="Lines of test accuracy against sparsity for random structures and RadiX-Nets, with published values.",
-        panels=tuple(panels),
     )
 
 
@@ -257,21 +240,5 @@ def strange_figure(found: Findings) -> Figure | None:
 
 
 def _by_density(label: str, method: str, points: Sequence[tuple[float, Sequence[Record]]]) -> Series:
-    spreads = [Spread(tuple(100 * r.test_accuracy_last for r in records)) for _, records in points]
-    spans = [s.interval for s in spreads]
-    return Series(
-        label=label,
-        method=colour(method),
-        x=tuple(d for d, _ in points),
-        y=tuple(s.mean for s in spreads),
-        low=tuple(s.mean if span is None else span.low for s, span in zip(spreads, spans, strict=True)),
-        high=tuple(s.mean if span is None else span.high for s, span in zip(spreads, spans, strict=True)),
-        runs=tuple(ids(records) for _, records in points),
-    )
-
-
-def _sparsity_panel(title: str, series: Sequence[Series], ticks: Sequence[float]) -> Panel:
-    axis = Axis(label="sparsity (share of weights missing)", scale="sparsity", ticks=tuple(ticks))
-    return Panel(
-        title=title, x=axis, y=Axis(label="test accuracy (%)"), series=tuple(series), size="half", labels="legend"
-    )
+    spreads = [(d, Spread(tuple(100 * r.test_accuracy_last for r in records))) for d, records in points]
+    return mean_line(label, colour(method), spreads, runs=[ids(records) for _, records in points])

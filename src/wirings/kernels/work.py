@@ -1,0 +1,201 @@
+"""A layer as work: how much of each kind it is, dense and sparse.
+
+Kinds of work are a call, a multiply-add, an activation that moves, a weight that is read, ... A layer's time is the
+sum of them, each times its cost, which a machine's calibration knows (`wirings.kernels.calibration`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from wirings.kernels.linear import panel_width, second_level_cache
+
+Kernel = Literal["sparse", "dense"]
+Purpose = Literal["train", "infer"]
+Product = Literal["infer", "train", "first"]
+"""A forward pass; forward and backward; the same without a gradient for the input, as a first layer has it."""
+
+FILLED = 0.7
+FILLED_POINTWISE = 0.6
+"""The density from which the kernels of a sparse convolution, or of one with 1 x 1 kernels, multiply missing
+connections too: fixed, measured on AVX-512, where such a product takes about what torch's dense convolution does."""
+
+LANES = 16
+"""Samples that a sparse convolution works on at a time."""
+
+FEW = 2
+"""Samples up to which linear layers gather, and dense ones are a product with a vector."""
+
+_FRESH = 2**25  # bytes from which an allocator returns memory to the system: gradients then begin with page faults
+_OUTSIDE = 2**23  # bytes of an optimizer's step from which it works outside the caches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One layer at one batch, as far as its cost goes.
+
+    Args:
+        shape: of the weight: ``(out, in)``, or ``(out, in / groups, height, width)``.
+        nnz: its connections.
+        batch: samples (for a linear layer: rows of its input).
+        image: height and width of a convolution's input.
+        stride, padding, groups: of a convolution.
+        chained: whether it stands in a ``SparseSequential`` chain, whose activations stay in panels.
+    """
+
+    shape: tuple[int, ...]
+    nnz: int
+    batch: int
+    image: tuple[int, int] = (1, 1)
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    chained: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in (2, 4) or min(self.shape) < 1:
+            raise ValueError(
+                f"`shape` must be (out, in) or (out, in / groups, height, width), each at least 1. Got {self.shape}."
+            )
+        if not 0 <= self.nnz <= self.numel:
+            raise ValueError(f"`nnz` of a weight {self.shape} must be in [0, {self.numel}]. Got {self.nnz}.")
+        if self.batch < 1:
+            raise ValueError(f"`batch` must be at least 1. Got {self.batch}.")
+        if self.stride < 1 or self.groups < 1 or self.padding < 0 or min(self.output) < 1:
+            raise ValueError(
+                f"no convolution has a weight {self.shape}, images of {self.image}, stride {self.stride}, padding "
+                f"{self.padding} and {self.groups} groups."
+            )
+
+    @property
+    def numel(self) -> int:
+        """Positions of the weight."""
+        return math.prod(self.shape)
+
+    @property
+    def density(self) -> float:
+        """nnz / numel."""
+        return self.nnz / self.numel
+
+    @property
+    def is_conv(self) -> bool:
+        """Whether it is a convolution."""
+        return len(self.shape) == 4
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Height and width of a convolution's result."""
+        if not self.is_conv:
+            return 1, 1
+        high, wide = (
+            (n + 2 * self.padding - k) // self.stride + 1 for n, k in zip(self.image, self.shape[2:], strict=True)
+        )
+        return high, wide
+
+    @property
+    def moved(self) -> int:
+        """Numbers that go in and come out, for one sample."""
+        return self.shape[1] * self.groups * math.prod(self.image) + self.shape[0] * math.prod(self.output)
+
+
+def product_of(purpose: Purpose, *, first: bool = False) -> Product:
+    """What a layer does for this purpose; ``first``: its input needs no gradient."""
+    return "infer" if purpose == "infer" else "first" if first else "train"
+
+
+def features(work: Work, kernel: Kernel) -> tuple[str, list[float]]:
+    """The family whose costs apply, and how much of each kind of work there is.
+
+    The first is always 1: what a call costs whatever it does.
+    """
+    if work.is_conv:
+        return _conv_features(work, kernel)
+    few, moved = work.batch <= FEW, float(work.moved * work.batch)
+    if kernel == "dense":
+        macs = float(work.numel * work.batch)
+        if few:
+            return "dense linear few", [1.0, macs, _outside(4 * work.numel, macs), _fresh(work), moved]
+        # small batches reach less of the peak: that is what the third adds
+        small = float(work.numel * min(work.batch, 32))
+        return "dense linear", [1.0, macs, small, work.numel, _fresh(work), moved]
+    if few:
+        macs = float(work.nnz * work.batch)
+        return "sparse linear few", [1.0, macs, _outside(6 * work.nnz, macs), moved]
+    lanes, panels = _padded(work)
+    family = "sparse chain" if work.chained else "sparse linear"
+    far = _outside(12 * work.nnz, float(work.nnz))  # values and gradients that are permuted through memory
+    return family, [1.0, work.nnz * lanes, work.nnz * panels, far, work.shape[0] * panels, work.moved * lanes]
+
+
+def _conv_features(work: Work, kernel: Kernel) -> tuple[str, list[float]]:
+    high, wide = work.output
+    (out, inner), taps = work.shape[:2], work.shape[2] * work.shape[3]
+    if kernel == "dense":
+        macs = float(work.numel * high * wide * work.batch)
+        family = "dense conv few" if work.batch == 1 else "dense conv"
+        return family, [1.0, macs, work.moved * work.batch, work.numel, _fresh(work)]
+    panels = -(-work.batch // LANES)
+    lanes = panels * LANES
+    border = 2 * work.padding
+    planes = inner * work.groups * (work.image[0] + border) * (work.image[1] + border) + out * high * wide
+    pieces = (inner * work.groups + out) * work.batch  # an image's channel lies in one piece; packing gathers them
+    nnz = float(work.nnz)
+    if is_filled(work, kernel):  # from there on the time is the same, and there it was the sparse kernel's
+        nnz = filled_from(work.shape) * work.numel
+    walks = nnz * high * panels  # a connection walks over the lines of an image
+    return "sparse conv", [
+        1.0, nnz * high * wide * lanes, walks, planes * lanes, pieces, out * high * taps * panels
+    ]  # fmt: skip
+
+
+def fills(nnz: int, shape: tuple[int, ...], groups: int = 1) -> bool:
+    """Whether the kernels of a sparse convolution multiply missing connections too, as zeros.
+
+    So many connections, each with loads of its own, cost more than all there could be in a product that shares its
+    loads between channels. A missing connection still counts for nothing, whatever its input is: where an infinity or
+    a NaN times such a zero makes a NaN, the result is computed again from the connections alone.
+
+    Example:
+        >>> fills(25, (10, 4, 1, 1)), fills(225, (10, 4, 3, 3))
+        (True, False)
+
+    Args:
+        nnz: connections.
+        shape: of the weight, ``(out, in / groups, height, width)``.
+        groups: more than one are never filled.
+    """
+    limit = filled_from(shape)
+    return groups == 1 and nnz >= limit * math.prod(shape)
+
+
+def filled_from(shape: tuple[int, ...]) -> float:
+    """The density from which the kernels of such a convolution multiply missing connections too."""
+    return FILLED_POINTWISE if shape[2] * shape[3] == 1 else FILLED
+
+
+def is_filled(work: Work, kernel: Kernel) -> bool:
+    """Whether this kernel multiplies missing connections of this layer too."""
+    return kernel == "sparse" and work.is_conv and fills(work.nnz, work.shape, work.groups)
+
+
+def _outside(size: int, amount: float) -> float:
+    """An amount that counts only where so many bytes do not fit into the second-level cache."""
+    return amount if size > second_level_cache() else 0.0
+
+
+def _fresh(work: Work) -> float:
+    return float(work.numel) if 4 * work.numel > _FRESH else 0.0
+
+
+def _padded(work: Work) -> tuple[int, int]:
+    """Samples with those that fill the last panel, and panels."""
+    width = panel_width(max(work.shape), 4, work.batch)
+    panels = -(-work.batch // width)
+    return panels * width, panels
+
+
+def update_features(numbers: int) -> list[float]:
+    """Kinds of work of an optimizer's update."""
+    return [1.0, float(numbers), float(numbers) if 12 * numbers > _OUTSIDE else 0.0]
