@@ -27,7 +27,9 @@ Block = Callable[[], object]
 """A few steps of one contender; called once a round."""
 
 
-def interleaved(contenders: Mapping[str, Block], *, rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
+def interleaved(
+    contenders: Mapping[str, Block], *, rounds: int, warm_up: int = 2, ready: Mapping[str, Block] | None = None
+) -> dict[str, list[float]]:
     """Name -> seconds of each round. Every round calls every block once; who begins rotates.
 
     Time is that of the calling thread on its processor where torch runs one thread, so that others on the machine do
@@ -37,6 +39,7 @@ def interleaved(contenders: Mapping[str, Block], *, rounds: int, warm_up: int = 
         contenders: name -> block.
         rounds: how often each is timed, at least 1.
         warm_up: how often each is called first, untimed.
+        ready: name -> what is called before it every time, untimed.
     """
     if rounds < 1:
         raise ValueError(f"`rounds` of `interleaved` must be at least 1. Got {rounds}.")
@@ -46,6 +49,8 @@ def interleaved(contenders: Mapping[str, Block], *, rounds: int, warm_up: int = 
     for round_ in range(-warm_up, rounds):
         turn = round_ % len(names)
         for name in names[turn:] + names[:turn]:
+            if ready and name in ready:
+                ready[name]()
             with _no_collection():
                 start = clock()
                 contenders[name]()

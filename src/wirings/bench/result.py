@@ -32,6 +32,7 @@ class Contender:
         baseline: whether ratios may be taken to it: what a user of torch would have.
         error: largest deviation from the same in float64, relative to the largest number; where it was checked.
         facts: anything else that belongs into its row.
+        ready: called before ``block`` every time, untimed.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Contender:
     baseline: bool = False
     error: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    ready: Callable[[], object] | None = None
 
 
 def begun(bench: str, command: str, *, threads: int, missing: Mapping[str, str] | None = None) -> Result:
@@ -68,7 +70,9 @@ def measured(name: str, contenders: Sequence[Contender], *, rounds: int, **facts
         facts: of the case: batch, connections, ...
     """
     keys = [f"{i}" for i in range(len(contenders))]
-    seconds = interleaved({k: c.block for k, c in zip(keys, contenders, strict=True)}, rounds=rounds)
+    named = dict(zip(keys, contenders, strict=True))
+    ready = {key: c.ready for key, c in named.items() if c.ready is not None}
+    seconds = interleaved({key: c.block for key, c in named.items()}, rounds=rounds, ready=ready)
     medians = [statistics.median(seconds[k]) for k in keys]
     base = min((m for m, c in zip(medians, contenders, strict=True) if c.baseline), default=None)
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,8 +11,10 @@ from wirings import models
 from wirings.bench import masks, nets, peers
 from wirings.bench.protocol import watched
 from wirings.bench.result import Contender, Result, begun, measured
+from wirings.sparse import keep_planes
 
 _DENSITY = 0.05
+_SETTLES = 0.1  # seconds after which threads are where they stay
 
 
 def run(
@@ -28,9 +31,10 @@ def run(
     result = begun("threads", command, threads=threads) | {"against": "one thread"}
     with watched(result, threads=threads):
         for name, block in _blocks(quick).items():
+            torch.set_num_threads(threads)  # so that the clock is the wall's
             contenders = [
-                Contender("one thread", _with(1, block), _DENSITY, "random", baseline=True),
-                Contender(f"{threads} threads", _with(threads, block), _DENSITY, "random"),
+                Contender("one thread", block, _DENSITY, "random", baseline=True, ready=_with(1, block)),
+                Contender(f"{threads} threads", block, _DENSITY, "random", ready=_with(threads, block)),
             ]
             result["cases"].append(measured(name, contenders, rounds=rounds))
     return result
@@ -47,18 +51,18 @@ def _blocks(quick: bool) -> dict[str, Callable[[], object]]:
     name, batch = ("resnet-20", 16) if quick else ("resnet-18", 64)
     image_net = models.build(name, image_shape=(3, 32, 32))
     x, labels = nets.batch_of((batch, 3, 32, 32), 10)
-    ours = nets.sparse(image_net, masks.random(nets.shapes_of(image_net), _DENSITY))
+    ours = keep_planes(nets.sparse(image_net, masks.random(nets.shapes_of(image_net), _DENSITY)))
     found[f"{name}, batch {batch}"] = nets.training(ours, x, labels, fused=True)
     return found
 
 
 def _with(threads: int, block: Callable[[], object]) -> Callable[[], object]:
-    def run_() -> None:
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            block()
-        finally:
-            torch.set_num_threads(before)
+    """A change of the number of threads starts new ones, which take a while to find a core of their own: untimed."""
 
-    return run_
+    def ready() -> None:
+        torch.set_num_threads(threads)
+        end = time.perf_counter() + _SETTLES
+        while time.perf_counter() < end:
+            block()
+
+    return ready
