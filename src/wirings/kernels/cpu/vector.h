@@ -72,6 +72,19 @@ INLINE void store(T* p, Vector<T> v) {
     std::memcpy(p, &v, sizeof v);
 }
 
+// Holds what was read in a register. Without it GCC reads a vector that is used twice twice, from memory, since on x86 that
+// looks free of charge.
+template <class V>
+INLINE void hold(V& v) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#elif defined(__AVX__) && WIRINGS_VECTOR_BYTES <= 32
+    __asm__("" : "+x"(v));
+#else
+    (void)v;
+#endif
+}
+
 template <class T>
 INLINE Vector<T> zero() {
     return Vector<T>{};
