@@ -142,6 +142,22 @@ def test_the_size_of_the_first_cache_changes_rounding_only(build, monkeypatch, s
             assert_close(found, exact, **TOLERANCE[torch.float64])
 
 
+@pytest.mark.parametrize("size", [2**12, 2**15, 2**20])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_few_connections_are_taken_in_blocks_of_the_second_cache(build, monkeypatch, size, stride):
+    monkeypatch.setattr("wirings.kernels.conv.first_level_cache", lambda: 2**9)
+    monkeypatch.setattr("wirings.kernels.conv.second_level_cache", lambda: size)
+    for density in (0.0, 0.01, 0.1):
+        index, values, x, bias, grad = problem((13, 20, 3, 3), 17, (7, 9), density=density, stride=stride, padding=1)
+        exact = oracle(index, values, x, bias, grad, False)[2]
+        results = []
+        for count in (1, 3):
+            monkeypatch.setattr(native, "threads", lambda work, count=count: count)
+            results.append(conv_backward(index, values, x, grad, need_x=False).values)
+        assert torch.equal(*results)
+        assert_close(results[0], exact, **TOLERANCE[torch.float64])
+
+
 def test_layouts_convert_there_and_back(any_build):
     for batch, channels, size in ((1, 1, (1, 1)), (13, 3, (5, 7)), (33, 18, (4, 16))):
         x = torch.randn(batch, channels, *size)

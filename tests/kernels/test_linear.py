@@ -20,6 +20,7 @@ from wirings.kernels import (
     sddmm,
     unpack,
 )
+from wirings.kernels.interleaved import pays
 
 TOLERANCE = {torch.float64: {"rtol": 1e-11, "atol": 1e-11}, torch.float32: {"rtol": 2e-5, "atol": 2e-4}}
 
@@ -133,6 +134,27 @@ def test_interleaved_rows_agree_with_the_dense_layer(any_build, rows, columns, b
         beside = Interleaved(index, torch.zeros_like(values))
         beside.refresh(values)
         assert_close(beside.forward(x, bias=bias, relu=True).double(), y, **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("columns", [65536, 65537])
+def test_the_last_feature_is_gathered_whatever_holds_its_number(any_build, columns):
+    # 41 connections a row: whole vectors, halves, and single ones at the end
+    last = torch.arange(columns - 41, columns)
+    index = SparseIndex((19, columns), (torch.arange(19).view(-1, 1) * columns + last).flatten())
+    for dtype in (torch.float32, torch.float64):
+        values, x = torch.ones(index.nnz, dtype=dtype), torch.arange(2 * columns, dtype=dtype).view(2, columns)
+        wanted = x[:, -41:].double().sum(1, keepdim=True).expand(2, 19)
+        for batch in (1, 2):
+            for y in (linear_forward(index, values, x[:batch]), Interleaved(index, values).forward(x[:batch])):
+                assert_close(y.double(), wanted[:batch], rtol=1e-6, atol=0)
+
+
+def test_rows_side_by_side_pay_where_a_row_has_few_bytes_of_values(build):
+    index = SparseIndex((2, 300), torch.arange(400))  # 200 connections a row
+    assert pays(index, 1)
+    assert not pays(index, 1, itemsize=8)
+    assert not pays(index, 3)
+    assert not pays(SparseIndex((2, 300), torch.arange(600)), 1)
 
 
 def test_sampled_products_agree_with_the_dense_product(any_build):

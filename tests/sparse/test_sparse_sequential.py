@@ -49,6 +49,14 @@ def test_a_chain_computes_what_its_layers_do_one_by_one(batch: int, last_relu: b
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
 
 
+def test_single_samples_do_not_wait_for_a_chain_to_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = chain(), torch.randn(2, 9, dtype=torch.float64)
+    wanted = one_by_one(model)(x)
+    monkeypatch.setattr(sequential, "_chain", None)  # calling it would raise
+    assert torch.equal(model(x), wanted)
+    assert torch.equal(model(x[0]), one_by_one(model)(x[0]))
+
+
 @pytest.mark.parametrize("light", [0, 4096])
 @pytest.mark.parametrize("full", ["0.weight", "2.weight", "4.weight", "6.weight"])
 def test_a_layer_that_lost_nothing_leaves_the_others_their_chain(

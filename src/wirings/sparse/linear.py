@@ -111,7 +111,7 @@ class SparseLinear(SparseLayer):
         """The result where no gradient will be asked for."""
         index, values = self.index, self.values
         laid = None
-        if not (self.training or values.requires_grad) and pays(index, x.shape[0]):
+        if not (self.training or values.requires_grad) and pays(index, x.shape[0], x.itemsize):
             laid = self._rest.laid_out(index, values)
         return linear_forward(index, values, x, bias=self.bias) if laid is None else laid.forward(x, bias=self.bias)
 

@@ -44,7 +44,7 @@ class SparseSequential(nn.Sequential):
         modules = list(self)
         place = 0
         while place < len(modules):
-            chain, after = _chain(modules, place, x)
+            chain, after = _chain(modules, place, x) if _may_begin(modules[place], x) else ([], place)
             if len(chain) > 1 and _fits(x, chain):
                 x = _run(chain, x)
                 place = after
@@ -75,17 +75,20 @@ def _chain(modules: list[nn.Module], place: int, x: Tensor | None = None) -> tup
     return links, place
 
 
+def _may_begin(layer: nn.Module, x: Tensor) -> bool:
+    """Whether to look for a chain here at all: single samples should not wait for that."""
+    compiling = torch.compiler.is_compiling()
+    return type(layer) is SparseLinear and not compiling and x.dim() > 1 and x.numel() >= _FEWEST * x.shape[-1]
+
+
 def _fits(x: Tensor, chain: list[Link]) -> bool:
     """Whether a chain of plain layers may run in panels now."""
     return (
-        not torch.compiler.is_compiling()
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and _flowing(x) in DTYPES
         and native.available()
         and not _has_any_global_hook()  # type: ignore[no-untyped-call]
-        and x.dim() > 1
         and x.shape[-1] == chain[0].layer.in_features
-        and x.numel() >= _FEWEST * x.shape[-1]
     )
 
 

@@ -7,6 +7,7 @@
 // Where few connections are missing, `filled` asks for the kernels of filled.h (one group only).
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <vector>
 
 #include "common.h"
@@ -260,25 +261,48 @@ struct Walk {
 constexpr double PIXELS = 3;  // that adding up the lanes of one connection costs
 constexpr double DEAR = 0.35;  // what blocks may cost beside the products, so that they pay
 
+constexpr double JUMP = 0.2;  // what going on to another row of the index costs, in products of a connection
+constexpr double FAR = 0.05;  // what every cacheful of input costs beside the products, beyond the half of the first
+
 // Blocks of as many channels as fit into the first-level cache, over which the gradients of all output channels pass: each
 // is read anew for the connections there, and each connection's lanes are added up for the pixels there. Where that costs
-// too much, or jumping from row to row of the index would leave the second-level cache, bands whose whole input fits there.
+// too much, as with few connections, larger blocks and bands that stay in the second-level cache. Where jumping from row to
+// row of the index would leave that cache, bands whose whole input fits there.
 template <class T>
 Walk walk_of(const Geometry& g, int64_t nnz) {
     const double per_row = double(nnz) / double(g.out_channels);
     const bool near = nnz * int64_t(sizeof(int32_t) + sizeof(T)) <= g.cache * 3 / 2;
     const int64_t line = input_of(g).row() * int64_t(sizeof(T));
+    auto lines_of = [&](int64_t rows) { return (rows - 1) * g.stride + g.kernel_height; };
+    auto cost_of = [&](double again, int64_t rows, int64_t channels) {
+        return again * double(g.in_channels) / (per_row * double(channels)) + PIXELS / double(rows * g.out_width);
+    };
     Walk best{0, g.in_channels};
     double least = DEAR;
     for (int64_t rows = 1; rows <= g.out_height && g.groups == 1 && near; rows++) {
-        const int64_t lines = (rows - 1) * g.stride + g.kernel_height, some = std::min(g.in_channels, g.first / (lines * line));
-        const double cost = double(g.in_channels) / (per_row * double(some)) + PIXELS / double(rows * g.out_width);
-        if (some > 0 && cost < least) {
+        const int64_t some = std::min(g.in_channels, g.first / (lines_of(rows) * line));
+        const double cost = some > 0 ? cost_of(1, rows, some) : DEAR;
+        if (cost < least) {
             least = cost;
             best = {rows, some};
         }
     }
     if (best.rows > 0 && best.channels < g.in_channels) return best;
+    if (g.groups == 1 && near && nnz > 0) {
+        least = std::numeric_limits<double>::infinity();
+        for (int64_t rows = 1; rows <= g.out_height; rows++) {
+            for (int64_t blocks = 1; blocks <= g.in_channels; blocks *= 2) {
+                const int64_t some = (g.in_channels + blocks - 1) / blocks;
+                const double caches = double(lines_of(rows) * line * some) / double(g.cache);
+                const double cost = cost_of(JUMP, rows, some) + FAR * std::max(0.0, caches - 0.5);
+                if (cost < least) {
+                    least = cost;
+                    best = {rows, some};
+                }
+            }
+        }
+        return best;
+    }
     const int64_t fitting = (g.cache / (g.in_channels * line) - g.kernel_height + g.stride) / g.stride, enough = (LANES + g.out_width - 1) / g.out_width;
     return {std::max<int64_t>(1, std::min(g.out_height, std::max(fitting, enough))), g.in_channels};
 }

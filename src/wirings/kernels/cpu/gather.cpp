@@ -23,15 +23,15 @@ void gather_rows(const int64_t* pointer, const C* column, const S* value, const 
             read<1>(value + k + N, &w);
 #pragma GCC unroll 2
             for (int s = 0; s < B; s++) {
-                a[s] += v * gather(x + s * columns, column + k);
-                b[s] += w * gather(x + s * columns, column + k + N);
+                a[s] += v * gather<B == 1>(x + s * columns, column + k);
+                b[s] += w * gather<B == 1>(x + s * columns, column + k + N);
             }
         }
         for (; k + N <= end; k += N) {
             Vector<T> v;
             read<1>(value + k, &v);
 #pragma GCC unroll 2
-            for (int s = 0; s < B; s++) a[s] += v * gather(x + s * columns, column + k);
+            for (int s = 0; s < B; s++) a[s] += v * gather<B == 1>(x + s * columns, column + k);
         }
         for (int s = 0; s < B; s++) {
             T sum = total<T>(a[s] + b[s]);
@@ -69,15 +69,15 @@ void sell_groups(const int64_t* start, const C* column, const S* value, const in
                 read<1>(v + o + LANES, &two);
 #pragma GCC unroll 2
                 for (int s = 0; s < B; s++) {
-                    a[s] += one * gather(x + s * columns, c + o);
-                    b[s] += two * gather(x + s * columns, c + o + LANES);
+                    a[s] += one * gather<B == 1>(x + s * columns, c + o);
+                    b[s] += two * gather<B == 1>(x + s * columns, c + o + LANES);
                 }
             }
             if (k < shortest) {
                 int64_t o = int64_t(k) * LANES + h * N;
                 Vector<T> one;
                 read<1>(v + o, &one);
-                for (int s = 0; s < B; s++) a[s] += one * gather(x + s * columns, c + o);
+                for (int s = 0; s < B; s++) a[s] += one * gather<B == 1>(x + s * columns, c + o);
             }
             for (int s = 0; s < B; s++) store(sum[s] + h * N, a[s] + b[s]);
         }

@@ -16,7 +16,8 @@ namespace {
 
 constexpr int64_t TILE_ROWS = 16;
 constexpr int64_t MAX_WIDTH = 128;
-constexpr int64_t AHEAD = 16;  // connections between asking for a row of wide panels and reading it
+constexpr int UNROLLED = 8;    // connections in a loop's body
+constexpr int64_t AHEAD = 16;  // connections between asking for a row of a panel and reading it
 
 // A compressed matrix: connection k of row r, for k in pointer[r] ... pointer[r + 1] - 1, reads row `other[k]` of a panel.
 template <class S, class C>
@@ -27,8 +28,26 @@ struct Rows {
     int64_t last;  // the last connection there is
 };
 
+// Where to read the rows that will be wanted AHEAD of G connections from the k-th on; where the matrix ends before, theirs.
+template <int G, class S, class C>
+INLINE const C* wanted_soon(const Rows<S, C>& a, int64_t k) {
+    return a.other + (k + AHEAD + G - 1 <= a.last ? k + AHEAD : k);
+}
+
+// Asks for the first half of a block of NV vectors: the processor sees the pattern and brings the rest by itself, and every
+// request takes the place of a read.
+template <int NV, class S>
+INLINE void ask_for(const S* block) {
+    constexpr int LINE = 64 / sizeof(S);
+    if constexpr (NV >= 4) {
+#pragma GCC unroll 4
+        for (int s = 0; s < NV * VL<Wide<S>> / 2; s += LINE) __builtin_prefetch(block + s);
+    }
+}
+
 // y[r - base] = act(bias[r] + sum_k value[k] x[other[k]]) for NV vectors of each row. U connections run side by side so
-// that eight sums are in flight whatever NV.
+// that eight sums are in flight whatever NV. The loop over connections is unrolled: where many are present, a processor that
+// saw one and the same instruction walk through the panel would bring rows nobody asked for (half the speed at density 0.5).
 template <int NV, class S, class C>
 void forward_block(const Rows<S, C>& a, const S* bias, bool relu, const S* x, S* y, int64_t width, Range rows, int64_t base) {
     using T = Wide<S>;
@@ -39,8 +58,9 @@ void forward_block(const Rows<S, C>& a, const S* bias, bool relu, const S* x, S*
             for (int v = 0; v < NV; v++) sum[u][v] = u == 0 && bias ? splat(widened(bias[r])) : zero<T>();
         }
         int64_t k = a.pointer[r], end = a.pointer[r + 1];
-        auto add = [&](int64_t q, Vector<T>* onto) INLINE_LAMBDA {
+        auto add = [&](int64_t q, C soon, Vector<T>* onto) INLINE_LAMBDA {
             const S* row = x + int64_t(a.other[q]) * width;
+            if constexpr (NV * N * sizeof(S) >= 256) ask_for<NV>(x + int64_t(soon) * width);  // narrow blocks do not wait
             Vector<T> w = splat(widened(a.value[q]));
 #pragma GCC unroll 8
             for (int v = 0; v < NV; v += R) {
@@ -50,11 +70,17 @@ void forward_block(const Rows<S, C>& a, const S* bias, bool relu, const S* x, S*
                 for (int i = 0; i < R; i++) onto[v + i] += w * some[i];
             }
         };
-        for (; k + U <= end; k += U) {
+        auto group = [&](auto size) INLINE_LAMBDA {
+            constexpr int G = size();
+            for (; k + G <= end; k += G) {
+                const C* soon = wanted_soon<G>(a, k);
 #pragma GCC unroll 8
-            for (int u = 0; u < U; u++) add(k + u, sum[u]);
-        }
-        for (; k < end; k++) add(k, sum[0]);
+                for (int g = 0; g < G; g++) add(k + g, soon[g], sum[g % U]);
+            }
+        };
+        group(std::integral_constant<int, UNROLLED>{});
+        if constexpr (U < UNROLLED) group(std::integral_constant<int, U>{});
+        for (; k < end; k++) add(k, *wanted_soon<1>(a, k), sum[0]);
 #pragma GCC unroll 8
         for (int half = U / 2; half >= 1; half /= 2) {
 #pragma GCC unroll 8
@@ -80,7 +106,9 @@ void forward_pairs(const Rows<bf16, C>& a, const bf16* bias, bool relu, const bf
             for (int v = 0; v < NV; v++) sum[u][v] = u == 0 && bias ? splat(widened(bias[r])) : zero<float>();
         }
         int64_t k = a.pointer[r], end = a.pointer[r + 1];
-        auto add = [&](int64_t q, auto alone, Vector<float>* onto) INLINE_LAMBDA {
+        auto add = [&](int64_t q, const C* soon, auto alone, Vector<float>* onto) INLINE_LAMBDA {
+            ask_for<NV>(x + int64_t(soon[0]) * width);
+            if constexpr (!alone) ask_for<NV>(x + int64_t(soon[1]) * width);
             const bf16* one = x + int64_t(a.other[q]) * width;
             const bf16* two = alone ? one : x + int64_t(a.other[q + 1]) * width;
             Words w = alone ? splat_one(a.value + q) : splat_two(a.value + q);
@@ -92,12 +120,18 @@ void forward_pairs(const Rows<bf16, C>& a, const bf16* bias, bool relu, const bf
                 onto[v + 1] = add_pairs(onto[v + 1], w, high);
             }
         };
-        for (; k + 2 * U <= end; k += 2 * U) {
+        auto group = [&](auto size) INLINE_LAMBDA {
+            constexpr int G = size();
+            for (; k + G <= end; k += G) {
+                const C* soon = wanted_soon<G>(a, k);
 #pragma GCC unroll 8
-            for (int u = 0; u < U; u++) add(k + 2 * u, std::false_type{}, sum[u]);
-        }
-        for (; k + 2 <= end; k += 2) add(k, std::false_type{}, sum[0]);
-        if (k < end) add(k, std::true_type{}, sum[0]);
+                for (int g = 0; g < G; g += 2) add(k + g, soon + g, std::false_type{}, sum[g / 2 % U]);
+            }
+        };
+        if constexpr (2 * U < UNROLLED) group(std::integral_constant<int, UNROLLED>{});
+        group(std::integral_constant<int, 2 * U>{});
+        for (; k + 2 <= end; k += 2) add(k, wanted_soon<2>(a, k), std::false_type{}, sum[0]);
+        if (k < end) add(k, wanted_soon<1>(a, k), std::true_type{}, sum[0]);
 #pragma GCC unroll 8
         for (int half = U / 2; half >= 1; half /= 2) {
 #pragma GCC unroll 8
@@ -159,19 +193,17 @@ void backward_block(const Rows<S, C>& a, const S* near, const S* far, S* out, Wi
         for (int v = 0; v < NV; v++) sum[v] = zero<T>();
         int64_t k = a.pointer[r];
         const int64_t end = a.pointer[r + 1];
+        const C* soon = a.other;
         auto product = [&](int q) INLINE_LAMBDA {
             const S* row = far + int64_t(a.other[k + q]) * width;
-            if constexpr (NV >= 4) {
-                const S* soon = far + int64_t(a.other[std::min(k + q + AHEAD, a.last)]) * width;
-#pragma GCC unroll 8
-                for (int v = 0; v < NV; v += R) __builtin_prefetch(soon + v * N);
-            }
+            ask_for<NV>(far + int64_t(soon[q]) * width);
             Vector<T> dot, w;
             if constexpr (INPUT) w = splat(widened(a.value[k + q]));
 #pragma GCC unroll 8
             for (int v = 0; v < NV; v += R) {
                 Vector<T> g[R];
                 read<R>(row + v * N, g);
+                if constexpr (INPUT && R == 1) hold(g[0]);
 #pragma GCC unroll 2
                 for (int i = 0; i < R; i++) {
                     if constexpr (INPUT) sum[v + i] += w * g[i];
@@ -182,6 +214,7 @@ void backward_block(const Rows<S, C>& a, const S* near, const S* far, S* out, Wi
         };
         auto group = [&](auto size) INLINE_LAMBDA {
             constexpr int G = size();
+            soon = wanted_soon<G>(a, k);
             Vector<T> s = sums<T, G>(product);
             T* g = gradient + k;
             if constexpr (G == N) {
@@ -223,13 +256,10 @@ void backward_pairs(const Rows<bf16, C>& a, const bf16* near, const bf16* far, b
         for (int v = 0; v < NV; v++) sum[v] = zero<float>();
         int64_t k = a.pointer[r];
         const int64_t end = a.pointer[r + 1];
+        const C* soon = a.other;
         auto product = [&](int q, auto alone) INLINE_LAMBDA {
             const bf16* row = far + int64_t(a.other[k + q]) * width;
-            if constexpr (NV >= 4) {
-                const bf16* soon = far + int64_t(a.other[std::min(k + q + AHEAD, a.last)]) * width;
-#pragma GCC unroll 4
-                for (int v = 0; v < NV; v += 2) __builtin_prefetch(soon + v * N);
-            }
+            ask_for<NV>(far + int64_t(soon[q]) * width);
             const bool second = q % 2 == 1;  // the one before is still at hand
             Vector<float> dot = zero<float>();
             Words w;
@@ -237,6 +267,7 @@ void backward_pairs(const Rows<bf16, C>& a, const bf16* near, const bf16* far, b
 #pragma GCC unroll 4
             for (int v = 0; v < NV; v += 2) {
                 Words g = words(row + v * N);
+                hold(g);
                 dot = add_pairs(dot, g, own[v / 2]);
                 if constexpr (INPUT) {
                     if (alone || second) {
@@ -252,6 +283,7 @@ void backward_pairs(const Rows<bf16, C>& a, const bf16* near, const bf16* far, b
         };
         auto group = [&](auto size) INLINE_LAMBDA {
             constexpr int G = size();
+            soon = wanted_soon<G>(a, k);
             Vector<float> s = sums<float, G>([&](int q) INLINE_LAMBDA { return product(q, std::bool_constant<G == 1>{}); });
             float* g = gradient + k;
             if constexpr (G == N) {

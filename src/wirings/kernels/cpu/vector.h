@@ -72,6 +72,19 @@ INLINE void store(T* p, Vector<T> v) {
     std::memcpy(p, &v, sizeof v);
 }
 
+// Holds what was read in a register. Without it GCC reads a vector that is used twice twice, from memory, since on x86 that
+// looks free of charge.
+template <class V>
+INLINE void hold(V& v) {
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(v));
+#elif defined(__AVX__) && WIRINGS_VECTOR_BYTES <= 32
+    __asm__("" : "+x"(v));
+#else
+    (void)v;
+#endif
+}
+
 template <class T>
 INLINE Vector<T> zero() {
     return Vector<T>{};
@@ -264,9 +277,43 @@ template <class T, class C, std::size_t... L>
 INLINE Vector<T> gathered(const T* x, const C* c, std::index_sequence<L...>) {
     return Vector<T>{x[c[L]]...};
 }
-template <class T, class C>
+
+// The same four by four, where numbers are half words: four of them come with one load. Vectors are joined as they grow, or
+// compilers run out of registers.
+template <class T, int N>
+struct Some {
+    typedef T type __attribute__((vector_size(N * sizeof(T))));
+};
+template <class T, int N, std::size_t... L>
+INLINE typename Some<T, N>::type joined(typename Some<T, N / 2>::type a, typename Some<T, N / 2>::type b, std::index_sequence<L...>) {
+    return __builtin_shufflevector(a, b, int(L)...);
+}
+template <class T, int N>
+INLINE typename Some<T, N>::type gathered_by_fours(const T* x, const uint16_t* c) {
+    if constexpr (N == 4) {
+        uint64_t four;
+        std::memcpy(&four, c, sizeof four);
+        return typename Some<T, 4>::type{x[uint16_t(four)], x[uint16_t(four >> 16)], x[uint16_t(four >> 32)], x[four >> 48]};
+    } else {
+        auto low = gathered_by_fours<T, N / 2>(x, c), high = gathered_by_fours<T, N / 2>(x, c + N / 2);
+        return joined<T, N>(low, high, std::make_index_sequence<N>{});
+    }
+}
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+constexpr bool LITTLE_ENDIAN_HERE = true;
+#else
+constexpr bool LITTLE_ENDIAN_HERE = false;
+#endif
+
+// `ALONE` says that nothing else is gathered by the same numbers: two that are share their loads.
+template <bool ALONE, class T, class C>
 INLINE Vector<T> gather(const T* x, const C* c) {
-    return gathered(x, c, std::make_index_sequence<VL<T>>{});
+    if constexpr (ALONE && LITTLE_ENDIAN_HERE && sizeof(C) == 2 && VL<T> >= 4) {
+        return gathered_by_fours<T, VL<T>>(x, c);
+    } else {
+        return gathered(x, c, std::make_index_sequence<VL<T>>{});
+    }
 }
 
 }  // namespace wirings
