@@ -1,9 +1,11 @@
 """Sphinx settings. Pages that are lists are written here, so that nothing can be forgotten or outdated.
 
-The API page comes from `wirings._NAMES`, the table of studies from the verdicts in ``results/``.
+The API page comes from `wirings._NAMES` and from what the modules of `ASKED` hold, the table of studies from the
+verdicts in ``results/``.
 """
 
 import csv
+import importlib
 import inspect
 from collections import Counter
 from pathlib import Path
@@ -21,6 +23,7 @@ exclude_patterns = ["_build", "studies-table.md"]
 html_theme = "furo"
 html_title = "wirings"
 myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 2
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
 autodoc_typehints = "signature"
@@ -29,17 +32,47 @@ suppress_warnings = ["myst.xref_missing", "ref.python"]
 intersphinx_mapping = {}
 
 
+ASKED = (
+    "wirings.analysis.degrees",
+    "wirings.analysis.overlap",
+    "wirings.analysis.paths",
+    "wirings.analysis.collapse",
+    "wirings.analysis.cost",
+    "wirings.analysis.forecast",
+    "wirings.analysis.profiles",
+    "wirings.analysis.spectrum",
+    "wirings.analysis.compression",
+    "wirings.analysis.conservation",
+    "wirings.analysis.similarity",
+    "wirings.analysis.statistics",
+    "wirings.analysis.claims",
+    "wirings.procedures",
+)
+"""Modules whose names are not flat: what one asks of wirings and networks, in the order of the page ``analysis``."""
+
+
 def _directive(module: str, name: str) -> list[str]:
     """How autodoc is told to describe one public name."""
-    value = getattr(wirings, name)
+    value = getattr(importlib.import_module(module), name)
     if isinstance(value, type):
         return [f".. autoclass:: {module}.{name}", "   :members:"]
     return [f".. {'autofunction' if inspect.isfunction(value) else 'autodata'}:: {module}.{name}"]
 
 
+def _own(name: str) -> list[str]:
+    """The functions and classes of a module that are not flat: those it lists, else those that it defines."""
+    module = importlib.import_module(name)
+    flat = {id(getattr(wirings, public)) for public in wirings.__all__}
+    listed = getattr(module, "__all__", None)
+    names = listed or [n for n, v in vars(module).items() if getattr(v, "__module__", "") == name and n[0] != "_"]
+    values = ((n, getattr(module, n)) for n in names)
+    return [n for n, v in values if (inspect.isfunction(v) or isinstance(v, type)) and id(v) not in flat]
+
+
 def _write_api_page() -> None:
-    lines = ["# Every public name", "", "Flat from `import wirings as wr`; the headings say where each lives.", ""]
-    for module, names in wirings._NAMES.items():
+    lines = ["# Every public name", "", "The headings say where each lives.", ""]
+    lines += ["The first part is flat too, from `import wirings as wr`; the second is imported from its modules.", ""]
+    for module, names in [*wirings._NAMES.items(), *((module, _own(module)) for module in ASKED)]:
         lines += [f"## {module}", ""]
         for name in names:
             lines += ["```{eval-rst}", *_directive(module, name), "```", ""]

@@ -13,7 +13,7 @@ from wirings.analysis.similarity.side import Activations, Side, empty, notes, si
 def procrustes(x: Activations, y: Activations) -> Similarity:
     """Nuclear norm of ``X'Y``, both centred and of Frobenius norm 1: 1 where a rotation and a scale make one the other.
 
-    Ding, Denain & Steinhardt 2021. Their distance, |X|^2 + |Y|^2 - 2 |X'Y|_*, is ``2 * (1 - value)``.
+    Ding, Denain & Steinhardt 2021. Their distance, ``|X|^2 + |Y|^2 - 2 |X'Y|_*``, is ``2 * (1 - value)``.
     Differs from the paper: told as a similarity, like all measures here. Sides of different width are compared as if
     the narrower one had units that are always zero.
 
