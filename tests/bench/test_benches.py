@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -109,6 +110,20 @@ def test_a_peers_layer_computes_the_same(peer: str) -> None:
         before.backward()
         torch.optim.SGD(layer.parameters(), lr=1e-3).step()
         assert layer(x).square().sum() < before
+
+
+def test_who_computes_in_another_thread_is_not_free() -> None:
+    def elsewhere() -> None:
+        worker = threading.Thread(target=lambda: sum(range(500_000)))
+        worker.start()
+        worker.join()
+
+    case = measured("c", [Contender("hidden", elsewhere), Contender("seen", elsewhere, whole=True)], rounds=3)
+    hidden, seen = case["rows"]
+    assert seen["median_ms"] > 2 * hidden["median_ms"]
+    torch.set_num_threads(2)  # wall time, for everybody
+    case = measured("c", [Contender("seen", elsewhere, whole=True)], rounds=1)
+    assert "clock" not in case["rows"][0]
 
 
 def test_a_peer_that_is_not_installed_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,27 +28,35 @@ Block = Callable[[], object]
 
 
 def interleaved(
-    contenders: Mapping[str, Block], *, rounds: int, warm_up: int = 2, ready: Mapping[str, Block] | None = None
+    contenders: Mapping[str, Block],
+    *,
+    rounds: int,
+    warm_up: int = 2,
+    ready: Mapping[str, Block] | None = None,
+    whole: Collection[str] = (),
 ) -> dict[str, list[float]]:
     """Name -> seconds of each round. Every round calls every block once; who begins rotates.
 
     Time is that of the calling thread on its processor where torch runs one thread, so that others on the machine do
-    not count; with more threads it is wall time.
+    not count; with more threads it is wall time. Software that may compute in threads of its own would look free by the
+    calling thread's time: it is timed by that of all threads of the process.
 
     Args:
         contenders: name -> block.
         rounds: how often each is timed, at least 1.
         warm_up: how often each is called first, untimed.
         ready: name -> what is called before it every time, untimed.
+        whole: names timed by the processor time of the whole process.
     """
     if rounds < 1:
         raise ValueError(f"`rounds` of `interleaved` must be at least 1. Got {rounds}.")
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+    alone = torch.get_num_threads() == 1
     names = list(contenders)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for round_ in range(-warm_up, rounds):
         turn = round_ % len(names)
         for name in names[turn:] + names[:turn]:
+            clock = (time.process_time if name in whole else time.thread_time) if alone else time.perf_counter
             if ready and name in ready:
                 ready[name]()
             with _no_collection():

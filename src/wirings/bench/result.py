@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from wirings.bench.protocol import interleaved
 from wirings.studies.figures import Axis, Figure, Panel, Series
 from wirings.training.host import host, versions
 
 Result = dict[str, Any]
+_WHOLE = "processor time of all threads"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Contender:
         error: largest deviation from the same in float64, relative to the largest number; where it was checked.
         facts: anything else that belongs into its row.
         ready: called before ``block`` every time, untimed.
+        whole: whether its processor time is that of all threads of the process, because it may have some of its own.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Contender:
     error: float | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     ready: Callable[[], object] | None = None
+    whole: bool = False
 
 
 def begun(bench: str, command: str, *, threads: int, missing: Mapping[str, str] | None = None) -> Result:
@@ -72,7 +77,8 @@ def measured(name: str, contenders: Sequence[Contender], *, rounds: int, **facts
     keys = [f"{i}" for i in range(len(contenders))]
     named = dict(zip(keys, contenders, strict=True))
     ready = {key: c.ready for key, c in named.items() if c.ready is not None}
-    seconds = interleaved({key: c.block for key, c in named.items()}, rounds=rounds, ready=ready)
+    whole = [key for key, c in named.items() if c.whole]
+    seconds = interleaved({key: c.block for key, c in named.items()}, rounds=rounds, ready=ready, whole=whole)
     medians = [statistics.median(seconds[k]) for k in keys]
     base = min((m for m, c in zip(medians, contenders, strict=True) if c.baseline), default=None)
     rows = []
@@ -87,6 +93,7 @@ def measured(name: str, contenders: Sequence[Contender], *, rounds: int, **facts
                 "ratio": None if base is None else base / max(median, 1e-12),
                 "baseline": contender.baseline,
                 "error": contender.error,
+                **({"clock": _WHOLE} if contender.whole and torch.get_num_threads() == 1 else {}),
                 **contender.facts,
             }
         )
@@ -138,6 +145,9 @@ def provenance(result: Mapping[str, Any]) -> list[str]:
             f"Medians of {machine['clock']}, contenders in turns; load {machine['load_before']} to "
             f"{machine['load_after']}, canary {before} to {after} ms{quiet}."
         )
+    rows = [row for case in result["cases"] for row in case.get("rows", ())]
+    others = dict.fromkeys(row["contender"] for row in rows if row.get("clock") == _WHOLE)
+    said += [f"{', '.join(others)}: {_WHOLE} of the process."] if others else []
     said += [f"{name}: {why}." for name, why in result.get("missing", {}).items()]
     return said
 
