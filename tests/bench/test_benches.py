@@ -95,14 +95,12 @@ def test_peers_run_where_they_are_installed_and_are_named_where_not() -> None:
     assert "dense, bf16" not in rows
 
 
-HERE = [p for p in peers.PEERS[2:] if p not in peers.PACKAGES or importlib.util.find_spec(peers.PACKAGES[p])]
-
-
-@pytest.mark.parametrize("peer", HERE)
+@pytest.mark.parametrize("peer", peers.PEERS[2:])
 def test_a_peers_layer_computes_the_same(peer: str) -> None:
+    _skip_without(peer)
     weight = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)).relu()
     x = torch.randn(3, 7, generator=torch.Generator().manual_seed(1))
-    layer = peers.layer(peer, weight)
+    layer = peers.layer(peer, weight, batch=3)
     y = layer(x)
     assert torch.allclose(y, x @ weight.t(), atol=1e-5)
     if peer in peers.TRAINS:
@@ -110,6 +108,40 @@ def test_a_peers_layer_computes_the_same(peer: str) -> None:
         before.backward()
         torch.optim.SGD(layer.parameters(), lr=1e-3).step()
         assert layer(x).square().sum() < before
+
+
+def _skip_without(peer: str) -> None:
+    if not peers.installed(peer):
+        pytest.skip(f"{peer} is a peer, not a dependency")
+
+
+@pytest.mark.parametrize("peer", peers.GRAPHS)
+def test_a_runtimes_graph_is_the_network_in_float32(peer: str) -> None:
+    _skip_without(peer)
+    net = nets.stack(6, 40, 30, 4)
+    for part in net:
+        if isinstance(part, torch.nn.Linear):
+            torch.nn.init.normal_(part.bias, generator=torch.Generator().manual_seed(2))
+    wiring = masks.random(nets.shapes_of(net), 0.5)
+    graph, twin = nets.of_peer(peer, net, wiring, batch=5), nets.masked(net, wiring)
+    first, second = nets.batch_of((5, 6), 4)[0], torch.ones(5, 6)
+    for x in (first, second, first):  # another input is bound when it comes
+        assert nets.error(graph, twin, x) < 1e-6
+    first.neg_()  # and read where it is
+    assert nets.error(graph, twin, first) < 1e-6
+
+
+@pytest.mark.parametrize("peer", peers.GRAPHS)
+@pytest.mark.parametrize("bench", ["inference", "linear"])
+def test_a_runtimes_forward_pass_is_checked_and_timed_by_the_whole_process(peer: str, bench: str) -> None:
+    _skip_without(peer)
+    result = BENCHES[bench](rounds=1, against=("dense", peer))
+    rows = [row for case in result["cases"] for row in case["rows"]]
+    theirs = [row for row in rows if row["contender"] == peer]
+    assert len(theirs) == (2 if bench == "inference" else 1)
+    assert all(row["error"] < 1e-5 and row["clock"] == "processor time of all threads" for row in theirs)
+    assert not any("clock" in row for row in rows if row["contender"] != peer)
+    assert f"{peer}: processor time of all threads of the process." in provenance(result)
 
 
 def test_who_computes_in_another_thread_is_not_free() -> None:
@@ -132,6 +164,15 @@ def test_a_peer_that_is_not_installed_is_named_with_the_way_out(monkeypatch: pyt
         ("dense",),
         {"sparselab": "not installed (pip install sparselab)", "mkl": "not installed (pip install sparse-dot-mkl)"},
     )
+    assert peers.asked(["onnxruntime"], offers=peers.PEERS)[1] == {
+        "onnxruntime": "not installed (pip install onnxruntime onnx)"
+    }
+
+
+def test_a_peer_that_has_nothing_sparse_is_refused_with_the_reason() -> None:
+    found, missing = peers.asked(["dense", "nerva"], offers=peers.PEERS)
+    assert found == ("dense",)
+    assert missing["nerva"].startswith("not part of this benchmark: nerva-torch has dense layers only")
 
 
 def test_uneven_masks_have_the_counts_of_random_ones_and_uneven_rows() -> None:

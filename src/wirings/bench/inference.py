@@ -77,8 +77,10 @@ def _case(case: Case, against: Sequence[str], rounds: int) -> Result:
                 contenders.append(Contender("wirings, bf16", nets.inference(halved, less), density, mask, error=off))
             if mask == "random":
                 for peer in (p for p in against if p not in peers.DENSE):
-                    theirs = nets.of_peer(peer, dense, wiring)
-                    contenders.append(Contender(peer, nets.inference(theirs, x), density, mask))
+                    theirs = nets.of_peer(peer, dense, wiring, batch=case.batch)
+                    off, whole = nets.error(theirs, twin, x), peer in peers.PACKAGES
+                    block = nets.inference(theirs, x)
+                    contenders.append(Contender(peer, block, density, mask, error=off, whole=whole))
     calls = 10 if case.batch <= 2 else 1
     contenders = [replace(some, block=_repeated(some.block, calls)) for some in contenders]
     name = f"3 layers of {case.width}, batch {case.batch}"

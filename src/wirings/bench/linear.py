@@ -18,7 +18,7 @@ from wirings.bench.protocol import watched
 from wirings.bench.result import Contender, Result, begun, measured
 from wirings.kernels import SparseIndex, linear_backward, linear_forward
 
-OFFERS = (*peers.DENSE, "torch-csr", "mkl", "scipy")
+OFFERS = (*peers.DENSE, "torch-csr", "mkl", "scipy", *peers.GRAPHS)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ def _cases(case: Case, against: Sequence[str], rounds: int) -> list[Result]:
                 products[name].append(Contender("wirings", block, density, mask, error=off))
             if mask == "random":
                 for peer in (p for p in against if p not in peers.DENSE):
-                    theirs = peers.layer(peer, weight * topology.mask)
-                    products["forward"].append(Contender(peer, nets.inference(theirs, x), density, mask))
+                    block, off = _theirs(peer, weight * topology.mask, x)
+                    whole = peer in peers.PACKAGES
+                    products["forward"].append(Contender(peer, block, density, mask, error=off, whole=whole))
     found = []
     for name, contenders in products.items():
         case_ = measured(f"{n} x {n}, batch {batch}, {name}", contenders, rounds=rounds, batch=batch, product=name)
@@ -111,6 +112,14 @@ def _ours(
             _off(linear_backward(index, values, x, grad, need_x=False).values, gw),
         ),
     }
+
+
+def _theirs(peer: str, weight: Tensor, x: Tensor) -> tuple[Callable[[], object], float]:
+    """A peer's forward pass as a block, and how far it is from float64."""
+    layer = peers.layer(peer, weight, batch=len(x))
+    with torch.inference_mode():
+        off = _off(layer(x), x.double() @ weight.double().t())
+    return nets.inference(layer, x), off
 
 
 def _off(found: Tensor, exact: Tensor) -> float:

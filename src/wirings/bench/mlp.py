@@ -100,10 +100,11 @@ def _case(case: Case, against: Sequence[str], rounds: int) -> Result:
                 block = nets.training(net, x, labels, bf16=True, groups=True, fused=True)
                 contenders.append(Contender("wirings, bf16", block, density, mask))
             for peer in (p for p in against if p in peers.TRAINS and mask == case.masks[0]):
-                theirs = nets.of_peer(peer, dense, wiring)
+                theirs = nets.of_peer(peer, dense, wiring, batch=case.batch)
                 off = nets.error(theirs, twin, x[:16])
                 block = nets.training(theirs, x, labels, foreach=False)
-                contenders.append(Contender(peer, block, density, mask, error=off))
+                whole = peer in peers.PACKAGES
+                contenders.append(Contender(peer, block, density, mask, error=off, whole=whole))
     return measured(f"{case.name}, batch {case.batch}", contenders, rounds=rounds, batch=case.batch)
 
 

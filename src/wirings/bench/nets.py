@@ -66,13 +66,16 @@ def sparse(net: nn.Module, wiring: Wiring) -> nn.Module:
     return to_sparse(copy.deepcopy(net), wiring)
 
 
-def of_peer(peer: str, net: nn.Sequential, wiring: Wiring) -> nn.Sequential:
-    """A copy with a peer's layers in the place of the linear ones."""
-    layers = masked(net, wiring)
+def of_peer(peer: str, net: nn.Sequential, wiring: Wiring, *, batch: int) -> nn.Module:
+    """A copy of a `stack` with a peer's layers in the place of the linear ones; of a runtime, one graph of it all."""
+    parts = list(masked(net, wiring).children())
+    if peer in peers.GRAPHS:
+        linear = [part for part in parts if isinstance(part, nn.Linear)]
+        return peers.graph(peer, [(part.weight.detach(), part.bias.detach()) for part in linear], batch=batch)
     return nn.Sequential(
         *(
-            peers.layer(peer, part.weight.detach()) if isinstance(part, nn.Linear) else part
-            for part in layers.children()
+            peers.layer(peer, part.weight.detach(), batch=batch) if isinstance(part, nn.Linear) else part
+            for part in parts
         )
     )
 

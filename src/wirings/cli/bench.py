@@ -57,8 +57,8 @@ def bench_(
     files
         For `report`: saved results.
     against
-        Dense variants and peers: dense, dense-bf16, torch-csr, sparseprop, sparselab, mkl, scipy. What is not installed
-        is said under the table.
+        Dense variants and peers: dense, dense-bf16, torch-csr, sparseprop, sparselab, mkl, scipy, onnxruntime,
+        openvino. What is not installed is said under the table.
     threads
         Torch threads; one, and processor time, by default. [default: 1]
     rounds
