@@ -11,6 +11,7 @@ import torch
 from wirings.bench import attach
 from wirings.bench.__main__ import main
 from wirings.bench.protocol import interleaved, watched
+from wirings.bench.result import markdown
 
 TINY = {"lenet-300-100": attach.Case((1, 28, 28), 2, 1, {"static": 0.2, "rigl": 0.25, "dnw": 1.2}, batch=2)}
 
@@ -58,3 +59,14 @@ def test_the_command_writes_a_table_and_a_file(
     assert main(["attach", "--rounds", "1", "--json", str(tmp_path / "found.json")]) == 0
     assert "lenet-300-100   dense" in capsys.readouterr().out
     assert json.loads((tmp_path / "found.json").read_text())["bench"] == "attach"
+
+
+STORED = sorted((Path(__file__).parents[2] / "results" / "bench").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_every_result_in_the_repository_becomes_a_table_that_names_its_command(path: Path) -> None:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    text = markdown(result)
+    assert f"`{result['command']}`" in text
+    assert len(text.splitlines()) > 5

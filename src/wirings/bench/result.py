@@ -145,7 +145,7 @@ def provenance(result: Mapping[str, Any]) -> list[str]:
             f"Medians of {machine['clock']}, contenders in turns; load {machine['load_before']} to "
             f"{machine['load_after']}, canary {before} to {after} ms{quiet}."
         )
-    rows = [row for case in result["cases"] for row in case.get("rows", ())]
+    rows = [] if "lines" in result else [row for case in result["cases"] for row in case["rows"]]
     others = dict.fromkeys(row["contender"] for row in rows if row.get("clock") == _WHOLE)
     said += [f"{', '.join(others)}: {_WHOLE} of the process."] if others else []
     said += [f"{name}: {why}." for name, why in result.get("missing", {}).items()]
