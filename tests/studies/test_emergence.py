@@ -112,6 +112,12 @@ def test_tables_figures_and_answers_work_on_anything_half_finished() -> None:
     )
 
 
+@pytest.mark.parametrize(("slopes", "said"), [([0.4, 0.5], "at least"), ([-0.4, 0.5], "fewer than")])
+def test_an_answer_says_of_how_many_layers_and_not_that_units_lose(slopes: list[float | None], said: str) -> None:
+    answers = study.answers(found({"dnw": result(0.8, slopes, [0.9, 0.9])}))
+    assert any(f"gain more in {said} 80 % of the layers" in answer for answer in answers)
+
+
 def test_runs_look_ten_times_an_epoch_and_slower_ones_differ_in_their_rate_alone() -> None:
     asked = settings("laptop", range(1))
     usual = asked["lenet-300-100", "dnw", 0.02][0]

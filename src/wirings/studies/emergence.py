@@ -333,9 +333,9 @@ def answers(found: Findings) -> list[str]:
             said.append(f"In-degrees after that epoch and at the end correlate by rank with {_number(ranks)} (median "
                         f"over layers), n = {ranks.n}.")  # fmt: skip
         if slope is not None:
-            word = "gain" if slope.mean > 0 else "lose"
-            said.append(f"After it, units with more inputs {word} more: a slope of {_number(slope)} or above in 80 % "
-                        f"of the layers, n = {slope.n}.")  # fmt: skip
+            many = "at least" if slope.mean > 0 else "fewer than"
+            said.append(f"Units with more inputs after it gain more in {many} 80 % of the layers: 80 % reach a slope "
+                        f"of {_number(slope)}, n = {slope.n}.")  # fmt: skip
     rest = [(one, s) for m, one in here.items() if m != "dnw" and (s := _told(one.at("net", 1.0))) is not None]
     for group, lead in (([p for p in rest if p[0].method not in RATES], "Beside it"),
                         ([p for p in rest if p[0].method in RATES], "At other learning rates")):  # fmt: skip
