@@ -13,7 +13,7 @@ import torch
 from wirings.core.topology import Topology
 from wirings.kernels import native
 from wirings.kernels.calibration import Calibration, saved
-from wirings.kernels.work import FEW, LANES, Kernel, Purpose, Work, filled_from, is_filled
+from wirings.kernels.work import FEW, LANES, Kernel, Purpose, Work, filled_from, route_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,16 +130,19 @@ def _by_time(work: Work, dtype: torch.dtype, purpose: Purpose, calibration: Cali
     why = (
         f"{100 * (1 - work.density):.4g} % sparse at batch {work.batch}: {what} takes {_ms(sparse)} sparse and "
         f"{_ms(dense)} dense, so sparse is {verdict}{said} (this machine's calibration of {calibration.date[:10]}, "
-        f"{calibration.key.isa}, {calibration.key.threads} thread(s)){_told_if_filled(work)}"
+        f"{calibration.key.isa}, {calibration.key.threads} thread(s)){_told_route(work)}"
     )
     return Choice(kernel=kernel, why=why, sparse_ms=sparse, dense_ms=dense)
 
 
-def _told_if_filled(work: Work) -> str:
-    if not (is_filled(work, "sparse") and native.available()):
-        return ""
-    limit = filled_from(work.shape)
-    return f"; from density {limit:g} on the sparse kernels of such a layer multiply missing connections too"
+def _told_route(work: Work) -> str:
+    way = route_of(work) if work.is_conv and native.available() else "connections"
+    if way == "winograd":
+        return "; so many connections are multiplied by Winograd's algorithm, which takes as long for any more of them"
+    if way == "filled":
+        limit = filled_from(work.shape)
+        return f"; from density {limit:g} on the sparse kernels of such a layer multiply missing connections too"
+    return ""
 
 
 def _half_gain(work: Work, calibration: Calibration) -> float:
@@ -185,7 +188,7 @@ def _by_rule(work: Work, dtype: torch.dtype, purpose: Purpose) -> Choice:
     why = (
         f"density {work.density:.4g} is {'below' if kernel == 'sparse' else 'not below'} {limit:g}, the rule for "
         f"{what} of {'convolutions' if work.is_conv else 'linear layers'} at batch {work.batch} ({said}); this machine "
-        f"was not measured: `wirings doctor --calibrate` does{_told_if_filled(work)}"
+        f"was not measured: `wirings doctor --calibrate` does{_told_route(work)}"
     )
     return Choice(kernel=kernel, why=why)
 

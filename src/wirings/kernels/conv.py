@@ -21,7 +21,7 @@ from wirings.kernels import native, reference
 from wirings.kernels.index import SparseIndex, Transposed, index_dtype, place_dtype
 from wirings.kernels.lent import lent
 from wirings.kernels.linear import first_level_cache, second_level_cache
-from wirings.kernels.work import fills
+from wirings.kernels.work import ROUTES, route
 
 LANES = 16
 _MOST_ELEMENTS = 2**31 - 1  # of one panel: shifts are int32
@@ -237,7 +237,7 @@ def conv_planes_forward(
     values, bias = values.contiguous(), None if bias is None else bias.contiguous()
     used.call(
         "conv_forward", out.itemsize, index.column.itemsize, _geometry(index, x, y), index.pointer,
-        index.column, values, bias, relu, _fills(index), x.data, out,
+        index.column, values, bias, relu, _route(index, (out_height, out_width), out.shape[0]), x.data, out,
         native.threads(index.nnz * out_height * out_width * out.shape[0] * LANES),
     )  # fmt: skip
     return y
@@ -289,16 +289,17 @@ def conv_planes_backward(
     values = values.contiguous()
     team = native.threads(index.nnz * shape[2] * shape[3] * x.data.shape[0] * LANES)
     gradient, gx = values.new_empty(index.nnz), None
+    way = _route(index, shape[2:], x.data.shape[0])
     used.call(
         "conv_weight", values.itemsize, index.column.itemsize, _geometry(index, padded, grad),
-        index.pointer, index.column, padded.data, grad.data, _fills(index), gradient, team,
+        index.pointer, index.column, padded.data, grad.data, way, gradient, team,
     )  # fmt: skip
     if need_x:
         turned, gx = index.by_input, replace(x, data=lent(x.data.shape, x.data.dtype))
         used.call(
             "conv_input_onto", values.itemsize, index.column.itemsize, turned.row.itemsize,
             turned.place.itemsize, _geometry(index, x, grad), turned.pointer, turned.row, turned.place,
-            index.column, values, grad.data, None if onto is None else onto.contiguous(), _fills(index), gx.data,
+            index.column, values, grad.data, None if onto is None else onto.contiguous(), way, gx.data,
             team,
         )  # fmt: skip
     return PlanesGradients(gx, gradient, gb)
@@ -361,8 +362,11 @@ def _masked(used: native.Library, grad: Planes, output: Planes | None, need_bias
     return (grad if kept is None else replace(grad, data=kept)), gb
 
 
-def _fills(index: ConvIndex) -> bool:
-    return fills(index.nnz, index.weight_shape, index.groups)
+def _route(index: ConvIndex, output: tuple[int, int], panels: int) -> int:
+    way = route(
+        index.nnz, index.weight_shape, output=output, panels=panels, stride=index.stride, groups=index.groups
+    )  # fmt: skip
+    return ROUTES.index(way)
 
 
 def _geometry(index: ConvIndex, x: Planes, y: Planes) -> ctypes.Array[ctypes.c_int64]:

@@ -17,10 +17,23 @@ Purpose = Literal["train", "infer"]
 Product = Literal["infer", "train", "first"]
 """A forward pass; forward and backward; the same without a gradient for the input, as a first layer has it."""
 
+Route = Literal["connections", "filled", "winograd"]
+"""How a sparse convolution is multiplied: see :func:`route`."""
+
+ROUTES: tuple[Route, ...] = ("connections", "filled", "winograd")
+"""In the order of ``kernels/cpu/geometry.h``."""
+
 FILLED = 0.7
 FILLED_POINTWISE = 0.6
 """The density from which the kernels of a sparse convolution, or of one with 1 x 1 kernels, multiply missing
 connections too: fixed, measured on AVX-512, where such a product takes about what torch's dense convolution does."""
+
+_FACTOR, _TURN, _KERNEL = 0.55, 11.0, 3.0
+"""What a product of Winograd's algorithm, a number it turns into a factor, and one of its kernel cost, in products of a
+connection with a pixel: fixed, measured on AVX-512 (layers of 16 to 512 channels, batches of 16 to 128)."""
+
+_TILE, _POINTS, _TAPS = 4, 36, 9
+_CHANNELS, _OUTPUTS = 12, 32  # whose multiples Winograd's kernels work on
 
 LANES = 16
 """Samples that a sparse convolution works on at a time."""
@@ -141,8 +154,11 @@ def _conv_features(work: Work, kernel: Kernel) -> tuple[str, list[float]]:
     border = 2 * work.padding
     planes = inner * work.groups * (work.image[0] + border) * (work.image[1] + border) + out * high * wide
     pieces = (inner * work.groups + out) * work.batch  # an image's channel lies in one piece; packing gathers them
-    nnz = float(work.nnz)
-    if is_filled(work, kernel):  # from there on the time is the same, and there it was the sparse kernel's
+    way, nnz = route_of(work), float(work.nnz)
+    if way == "winograd":
+        factors, turned = (count(work.shape, work.output, panels) * LANES for count in (_factors, _turned))
+        return "sparse conv winograd", [1.0, factors, turned, work.numel, planes * lanes, pieces]
+    if way == "filled":  # from there on the time is the same, and there it was the sparse kernel's
         nnz = filled_from(work.shape) * work.numel
     walks = nnz * high * panels  # a connection walks over the lines of an image
     return "sparse conv", [
@@ -150,24 +166,61 @@ def _conv_features(work: Work, kernel: Kernel) -> tuple[str, list[float]]:
     ]  # fmt: skip
 
 
-def fills(nnz: int, shape: tuple[int, ...], groups: int = 1) -> bool:
-    """Whether the kernels of a sparse convolution multiply missing connections too, as zeros.
+def route(
+    nnz: int, shape: tuple[int, ...], *, output: tuple[int, int], panels: int, stride: int = 1, groups: int = 1
+) -> Route:
+    """How the kernels multiply a sparse convolution: the same numbers but for rounding, at different cost.
 
-    So many connections, each with loads of its own, cost more than all there could be in a product that shares its
-    loads between channels. A missing connection still counts for nothing, whatever its input is: where an infinity or
-    a NaN times such a zero makes a NaN, the result is computed again from the connections alone.
+    - ``"connections"``: one after the other, each with loads of its own. The work is the connections'.
+    - ``"filled"``: missing connections too, as zeros, which share their loads.
+    - ``"winograd"``: 3 x 3 kernels with stride 1 in 36 products for 16 pixels of a pair of channels, whichever of its
+      nine connections there are (Winograd, 1980; Lavin & Gray, 2016). Rounding errors are about three times as
+      large, those of weight gradients seven times.
+
+    Whatever the route, a missing connection counts for nothing: where an infinity or a NaN could have come through one,
+    the result is computed again from the connections alone.
 
     Example:
-        >>> fills(25, (10, 4, 1, 1)), fills(225, (10, 4, 3, 3))
-        (True, False)
+        >>> route(25, (10, 4, 1, 1), output=(8, 8), panels=1), route(225, (10, 4, 3, 3), output=(8, 8), panels=1)
+        ('filled', 'connections')
+        >>> route(18_000, (64, 64, 3, 3), output=(32, 32), panels=4)
+        'winograd'
 
     Args:
         nnz: connections.
         shape: of the weight, ``(out, in / groups, height, width)``.
-        groups: more than one are never filled.
+        output: height and width of the result.
+        panels: of sixteen samples.
+        stride, groups: of the convolution; with more than one group it is always made by connections.
     """
-    limit = filled_from(shape)
-    return groups == 1 and nnz >= limit * math.prod(shape)
+    if groups > 1:
+        return "connections"
+    if shape[2:] == (3, 3) and stride == 1:
+        made = _FACTOR * _factors(shape, output, panels) / 3
+        made += _TURN * _turned(shape, output, panels) + _KERNEL * _POINTS * shape[0] * shape[1]
+        if nnz * math.prod(output) * panels > made:
+            return "winograd"
+    return "filled" if nnz >= filled_from(shape) * math.prod(shape) else "connections"
+
+
+def _factors(shape: tuple[int, ...], output: tuple[int, int], panels: int) -> int:
+    """Products of sixteen samples in Winograd's algorithm, forward and both gradients, with those of what is padded."""
+    out, inner = shape[:2]
+    wide_out, wide_in = _up(out, _CHANNELS), _up(inner, _CHANNELS)
+    return _POINTS * _tiles(output) * panels * (inner * wide_out + out * wide_in + wide_in * _up(out, _OUTPUTS))
+
+
+def _turned(shape: tuple[int, ...], output: tuple[int, int], panels: int) -> int:
+    """Numbers of sixteen samples that it turns into factors, or makes of products."""
+    return _POINTS * _tiles(output) * panels * (shape[0] + shape[1])
+
+
+def _tiles(output: tuple[int, int]) -> int:
+    return -(-output[0] // _TILE) * -(-output[1] // _TILE)
+
+
+def _up(n: int, to: int) -> int:
+    return -(-n // to) * to
 
 
 def filled_from(shape: tuple[int, ...]) -> float:
@@ -175,9 +228,10 @@ def filled_from(shape: tuple[int, ...]) -> float:
     return FILLED_POINTWISE if shape[2] * shape[3] == 1 else FILLED
 
 
-def is_filled(work: Work, kernel: Kernel) -> bool:
-    """Whether this kernel multiplies missing connections of this layer too."""
-    return kernel == "sparse" and work.is_conv and fills(work.nnz, work.shape, work.groups)
+def route_of(work: Work) -> Route:
+    """How the kernels multiply this convolution in sparse storage."""
+    panels = -(-work.batch // LANES)
+    return route(work.nnz, work.shape, output=work.output, panels=panels, stride=work.stride, groups=work.groups)
 
 
 def _outside(size: int, amount: float) -> float:

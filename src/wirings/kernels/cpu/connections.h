@@ -1,0 +1,287 @@
+// Convolutions connection by connection: tiles of output pixels stay in registers, and each connection of their channel adds
+// its input pixels, which lie at a fixed shift. The weight gradient keeps a few connections' sums there and walks over pixels.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+#include "common.h"
+#include "geometry.h"
+#include "vector.h"
+
+namespace wirings {
+
+constexpr int MOST_SUMS = WIRINGS_VECTOR_BYTES == 64 ? 16 : 8;  // vectors that stay in registers beside the operands
+
+// Connections of each row, in blocks of channels: those of row r in block b are cut[b * step + r] ... cut[(b + 1) * step + r].
+template <class T>
+struct Shifted {
+    const int64_t* cut;
+    int64_t step, blocks;
+    const int32_t* shift;
+    const T* value;
+};
+
+constexpr double ENOUGH = 12;  // connections of a row in a block that are worth reading its sums again
+
+// Into how many channels to cut the input so that what a tile reads of them stays in the first-level cache while all rows
+// pass over it: several times faster to read than the second-level cache. All of them where there is too little to gain.
+inline int64_t channels_at_once(const Geometry& g, int64_t channels, double per_row, int64_t patch) {
+    int64_t some = std::max<int64_t>(1, g.first * 4 / 5 / patch);
+    return g.groups > 1 || some >= channels || per_row * double(some) < ENOUGH * double(channels) ? channels : some;
+}
+
+// A grid of output pixels: how far apart their inputs and they themselves lie.
+template <class T>
+struct Grid {
+    int64_t height, width;
+    int64_t in_row, out_row, out_pixel, out_channel;
+    int64_t first_row, row_step, rows;  // rows of the index, one per output channel
+    const T *whole, *onto;              // the output's first element, and what it is added to: none, or laid out as the output
+};
+
+// RY x RX output pixels of every output channel.
+template <class T, int RX, int RY, int S>
+void tile(const Shifted<T>& a, const Grid<T>& grid, const T* bias, bool relu, const T* in, T* out) {
+    constexpr int N = VL<T>;
+    for (int64_t job = 0; job < LANES / N * a.blocks; job++) {
+        const int64_t lane = job / a.blocks * N, block = job % a.blocks;
+        const int64_t* cut = a.cut + block * a.step;
+        const bool ends = relu && block + 1 == a.blocks;
+        for (int64_t i = 0; i < grid.rows; i++) {
+            int64_t r = grid.first_row + i * grid.row_step;
+            int64_t k = cut[r], end = cut[a.step + r];
+            T* o = out + i * grid.out_channel + lane;
+            Vector<T> sum[RY][RX];
+            if (block > 0 && k == end && !ends) continue;
+            if (block > 0 || grid.onto) {
+                const T* begun = block > 0 ? o : grid.onto + (o - grid.whole);
+#pragma GCC unroll 4
+                for (int y = 0; y < RY; y++) {
+#pragma GCC unroll 8
+                    for (int x = 0; x < RX; x++) sum[y][x] = load(begun + y * grid.out_row + x * grid.out_pixel);
+                }
+            } else {
+#pragma GCC unroll 4
+                for (int y = 0; y < RY; y++) {
+#pragma GCC unroll 8
+                    for (int x = 0; x < RX; x++) sum[y][x] = bias ? splat(bias[i]) : zero<T>();
+                }
+            }
+            for (; k < end; k++) {
+                const T* p = in + a.shift[k] + lane;
+                Vector<T> w = splat(a.value[k]);
+#pragma GCC unroll 4
+                for (int y = 0; y < RY; y++) {
+#pragma GCC unroll 8
+                    for (int x = 0; x < RX; x++) sum[y][x] += w * load(p + y * grid.in_row + x * S * LANES);
+                }
+            }
+#pragma GCC unroll 4
+            for (int y = 0; y < RY; y++) {
+#pragma GCC unroll 8
+                for (int x = 0; x < RX; x++) {
+                    store(o + y * grid.out_row + x * grid.out_pixel, ends ? positive_part<T>(sum[y][x]) : sum[y][x]);
+                }
+            }
+        }
+    }
+}
+
+// `RY` rows of the grid from `in`, `out` on, in tiles as wide as fit.
+template <class T, int RY, int S>
+void strip(const Shifted<T>& a, const Grid<T>& grid, const T* bias, bool relu, const T* in, T* out) {
+    int64_t x = 0;
+    auto step = [&](auto rx) {
+        constexpr int RX = rx();
+        if constexpr (RX * RY <= MOST_SUMS) {
+            for (; x + RX <= grid.width; x += RX) {
+                tile<T, RX, RY, S>(a, grid, bias, relu, in + x * S * LANES, out + x * grid.out_pixel);
+            }
+        }
+    };
+    step(std::integral_constant<int, 8>{});
+    step(std::integral_constant<int, 4>{});
+    step(std::integral_constant<int, 2>{});
+    step(std::integral_constant<int, 1>{});
+}
+
+inline int64_t rows_at_once(int64_t width) { return width >= 8 ? MOST_SUMS / 8 : width >= 4 ? MOST_SUMS / 4 : 4; }
+
+template <class T>
+void band(const Shifted<T>& a, const Grid<T>& grid, int64_t stride, const T* bias, bool relu, const T* in, T* out, int64_t y, int64_t last) {
+    while (y < last) {
+        const T* i = in + y * grid.in_row;
+        T* o = out + y * grid.out_row;
+        int64_t left = last - y;
+        if (left >= 4) {
+            stride == 1 ? strip<T, 4, 1>(a, grid, bias, relu, i, o) : strip<T, 4, 2>(a, grid, bias, relu, i, o);
+            y += 4;
+        } else if (left >= 2) {
+            stride == 1 ? strip<T, 2, 1>(a, grid, bias, relu, i, o) : strip<T, 2, 2>(a, grid, bias, relu, i, o);
+            y += 2;
+        } else {
+            stride == 1 ? strip<T, 1, 1>(a, grid, bias, relu, i, o) : strip<T, 1, 2>(a, grid, bias, relu, i, o);
+            y += 1;
+        }
+    }
+}
+
+// Bytes of one channel under a tile of pixels whose kernel reaches over so many rows and columns.
+template <class T>
+int64_t patch_of(int64_t width, int64_t stride, int64_t kernel_height, int64_t kernel_width) {
+    const int64_t wide = std::min<int64_t>(width, 8), high = MOST_SUMS / std::max<int64_t>(wide, 4);
+    return ((high - 1) * stride + kernel_height) * ((wide - 1) * stride + kernel_width) * VL<T> * int64_t(sizeof(T));
+}
+
+// The shift of each connection from the input pixel under its kernel's corner; and, where `cut` is given, where in each row
+// a block of `some` channels begins.
+template <class C>
+void forward_shifts(const Geometry& g, const int64_t* pointer, const C* column, Range rows, int32_t* shift, int64_t* cut = nullptr,
+                    int64_t some = 0) {
+    Planes in = input_of(g);
+    const int64_t step = g.out_channels, last = cut ? (g.in_channels + some - 1) / some : 0;
+    for (int64_t r = rows.first; r < rows.last; r++) {
+        int64_t channel = r / g.group_out() * g.group_in(), block = 0;
+        for (int64_t k = pointer[r]; k < pointer[r + 1]; k++) {
+            int64_t c = column[k], tap = c % g.taps();
+            for (; cut && block * some <= c / g.taps(); block++) cut[block * step + r] = k;
+            shift[k] = static_cast<int32_t>((channel + c / g.taps()) * in.plane() + tap / g.kernel_width * in.row() + tap % g.kernel_width * LANES);
+        }
+        for (; cut && block <= last; block++) cut[block * step + r] = pointer[r + 1];
+    }
+}
+
+// The shift of every connection that one row could have, in their order.
+inline void every_shift(const Geometry& g, int32_t* shift) {
+    Planes in = input_of(g);
+    for (int64_t c = 0; c < g.group_in() * g.taps(); c++) {
+        int64_t tap = c % g.taps();
+        shift[c] = static_cast<int32_t>(c / g.taps() * in.plane() + tap / g.kernel_width * in.row() + tap % g.kernel_width * LANES);
+    }
+}
+
+template <int N>
+using Number = std::integral_constant<int, N>;
+
+// The weight gradient of connections k ... k + G - 1 over a band of output rows: they share each load of the gradient.
+// Where `PAIR` is 2, neighbours are summed apart, so that fewer sums wait for the one before.
+template <class T, int G, int PAIR>
+void gradient_group(const int32_t* shift, const T* in, const T* grad, T* gradient, int64_t height, int64_t width, int64_t stride,
+                    int64_t in_row, int64_t out_row) {
+    constexpr int PADDED = G > 4 ? 8 : G > 2 ? 4 : G;
+    Vector<T> sum[PAIR][G];
+    const T* p[G];
+#pragma GCC unroll 8
+    for (int q = 0; q < G; q++) {
+#pragma GCC unroll 2
+        for (int i = 0; i < PAIR; i++) sum[i][q] = zero<T>();
+        p[q] = in + shift[q];
+    }
+    for (int64_t y = 0; y < height; y++) {
+        const T* g = grad + y * out_row;
+        int64_t o = y * stride * in_row, x = 0;
+        auto pixel = [&](auto into) INLINE_LAMBDA {
+#pragma GCC unroll 4
+            for (int lane = 0; lane < LANES; lane += VL<T>) {
+                Vector<T> d = load(g + lane);
+#pragma GCC unroll 8
+                for (int q = 0; q < G; q++) sum[into()][q] += d * load(p[q] + o + lane);
+            }
+            o += stride * LANES;
+            g += LANES;
+        };
+        for (; x + PAIR <= width; x += PAIR) {
+            pixel(Number<0>{});
+            if constexpr (PAIR == 2) pixel(Number<1>{});
+        }
+        if (x < width) pixel(Number<0>{});
+    }
+    auto whole = [&](int q) INLINE_LAMBDA { return q >= G ? zero<T>() : PAIR == 1 ? sum[0][q] : sum[0][q] + sum[PAIR - 1][q]; };
+    if constexpr (PADDED <= VL<T>) {
+        T s[VL<T>];
+        store(s, sums<T, PADDED>(whole));
+        for (int q = 0; q < G; q++) gradient[q] += s[q];
+    } else {
+        for (int q = 0; q < G; q++) gradient[q] += total<T>(whole(q));
+    }
+}
+
+// Groups of eight connections, then of what is left.
+template <class F>
+void in_groups(int64_t n, F&& group) {
+    for (; n >= 8; n -= 8) group(Number<8>{}, Number<1>{});
+    if (n & 4) group(Number<4>{}, Number<1>{});
+    if (n & 2) group(Number<2>{}, Number<1>{});
+    if (n & 1) group(Number<1>{}, Number<1>{});
+}
+
+// The same where there are few: as many groups, none much smaller than another.
+template <class F>
+void in_even_groups(int64_t n, F&& group) {
+    for (int64_t left = (n + 7) / 8; left > 0; left--) {
+        const int64_t some = (n + left - 1) / left;
+        auto of = [&](auto size) {
+            constexpr int G = size();
+            if (some == G) group(size, Number<(2 * G <= MOST_SUMS ? 2 : 1)>{});
+        };
+        of(Number<1>{}), of(Number<2>{}), of(Number<3>{}), of(Number<4>{}), of(Number<5>{}), of(Number<6>{}), of(Number<7>{}), of(Number<8>{});
+        n -= some;
+    }
+}
+
+// How a weight gradient is taken: over bands of output rows, and in each over blocks of input channels.
+struct Walk {
+    int64_t rows, channels;
+};
+
+constexpr double PIXELS = 3;  // that adding up the lanes of one connection costs
+constexpr double DEAR = 0.35;  // what blocks may cost beside the products, so that they pay
+
+constexpr double JUMP = 0.2;  // what going on to another row of the index costs, in products of a connection
+constexpr double FAR = 0.05;  // what every cacheful of input costs beside the products, beyond the half of the first
+
+// Blocks of as many channels as fit into the first-level cache, over which the gradients of all output channels pass: each
+// is read anew for the connections there, and each connection's lanes are added up for the pixels there. Where that costs
+// too much, as with few connections, larger blocks and bands that stay in the second-level cache. Where jumping from row to
+// row of the index would leave that cache, bands whose whole input fits there.
+template <class T>
+Walk walk_of(const Geometry& g, int64_t nnz) {
+    const double per_row = double(nnz) / double(g.out_channels);
+    const bool near = nnz * int64_t(sizeof(int32_t) + sizeof(T)) <= g.cache * 3 / 2;
+    const int64_t line = input_of(g).row() * int64_t(sizeof(T));
+    auto lines_of = [&](int64_t rows) { return (rows - 1) * g.stride + g.kernel_height; };
+    auto cost_of = [&](double again, int64_t rows, int64_t channels) {
+        return again * double(g.in_channels) / (per_row * double(channels)) + PIXELS / double(rows * g.out_width);
+    };
+    Walk best{0, g.in_channels};
+    double least = DEAR;
+    for (int64_t rows = 1; rows <= g.out_height && g.groups == 1 && near; rows++) {
+        const int64_t some = std::min(g.in_channels, g.first / (lines_of(rows) * line));
+        const double cost = some > 0 ? cost_of(1, rows, some) : DEAR;
+        if (cost < least) {
+            least = cost;
+            best = {rows, some};
+        }
+    }
+    if (best.rows > 0 && best.channels < g.in_channels) return best;
+    if (g.groups == 1 && near && nnz > 0) {
+        least = std::numeric_limits<double>::infinity();
+        for (int64_t rows = 1; rows <= g.out_height; rows++) {
+            for (int64_t blocks = 1; blocks <= g.in_channels; blocks *= 2) {
+                const int64_t some = (g.in_channels + blocks - 1) / blocks;
+                const double caches = double(lines_of(rows) * line * some) / double(g.cache);
+                const double cost = cost_of(JUMP, rows, some) + FAR * std::max(0.0, caches - 0.5);
+                if (cost < least) {
+                    least = cost;
+                    best = {rows, some};
+                }
+            }
+        }
+        return best;
+    }
+    const int64_t fitting = (g.cache / (g.in_channels * line) - g.kernel_height + g.stride) / g.stride, enough = (LANES + g.out_width - 1) / g.out_width;
+    return {std::max<int64_t>(1, std::min(g.out_height, std::max(fitting, enough))), g.in_channels};
+}
+
+}  // namespace wirings
