@@ -26,6 +26,7 @@ LENGTHS = {
     "sparse chain": 6,
     "sparse linear few": 4,
     "sparse conv": 6,
+    "sparse conv winograd": 5,
     "dense linear": 6,
     "dense linear few": 5,
     "dense conv": 5,
@@ -206,6 +207,7 @@ def test_measuring_fits_every_family_that_was_run(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(calibrate, "_BLOCK", 1e-5)
     linear = [Work(shape=(16, 16), nnz=0, batch=b) for b in (1, 16)]
     conv = [Work(shape=(4, 4, 3, 3), nnz=0, batch=b, image=(6, 6), padding=1) for b in (1, 16)]
+    conv.append(Work(shape=(48, 48, 3, 3), nnz=0, batch=16, image=(8, 8), padding=1))
     made_here = measure(linear, conv, rounds=1, densities=(0.1, 0.3))
     assert {f"{f} {p}" for f in LENGTHS for p in ("infer", "train", "first")} <= set(made_here.costs)
     assert {"update", "loss train", "norm infer", "half conv"} <= set(made_here.costs)

@@ -18,6 +18,7 @@ LENGTHS = {
     "sparse chain": 6,
     "sparse linear few": 4,
     "sparse conv": 6,
+    "sparse conv winograd": 5,
     "dense linear": 6,
     "dense linear few": 5,
     "dense conv": 5,

@@ -242,17 +242,18 @@ void check_conv(int64_t batch, int64_t in_channels, int64_t out_channels, int64_
     vector<int32_t> place(w.nnz());
     wirings_conv_transpose(sizeof(C), 2, 4, w.pointer.data(), w.column.data(), out_channels, in_channels, groups, kernel, kernel, stride,
                            pointer.data(), row.data(), place.data());
-    for (int64_t filled = 0; filled <= (groups == 1); filled++) {
+    const int64_t routes = groups > 1 ? 1 : kernel == 3 && stride == 1 ? 3 : 2;
+    for (int64_t how = 0; how < routes; how++) {
         vector<T> made(out.elements(), T(7)), made_x(in.elements(), T(7)), made_w(w.nnz());
-        wirings_conv_forward(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), w.value.data(), bias.data(), relu, filled,
+        wirings_conv_forward(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), w.value.data(), bias.data(), relu, how,
                              planes.data(), made.data(), threads);
         near(out.plain(made), y, "convolution forward");
-        wirings_conv_weight(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), planes.data(), back.data(), filled,
+        wirings_conv_weight(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), planes.data(), back.data(), how,
                             made_w.data(), threads);
         near(made_w, gw, "convolution, weight gradient");
         for (bool added : {false, true}) {
             wirings_conv_input_onto(real<T>, sizeof(C), 2, 4, geometry, pointer.data(), row.data(), place.data(), w.column.data(),
-                                    w.value.data(), back.data(), added ? first.data() : nullptr, filled, made_x.data(), threads);
+                                    w.value.data(), back.data(), added ? first.data() : nullptr, how, made_x.data(), threads);
             Doubles wanted = gx;
             for (int64_t i = 0; added && i < in.count(); i++) wanted[i] += double(onto[i]);
             near(in.plain(made_x), wanted, "convolution, input gradient");

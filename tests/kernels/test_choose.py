@@ -23,6 +23,7 @@ LENGTHS = {
     "sparse chain": 6,
     "sparse linear few": 4,
     "sparse conv": 6,
+    "sparse conv winograd": 5,
     "dense linear": 6,
     "dense linear few": 5,
     "dense conv": 5,
@@ -55,6 +56,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Work(shape=(10, 20), nnz=7, batch=1),
         Work(shape=(10, 20, 3, 3), nnz=7, batch=1, image=(5, 5)),
         Work(shape=(10, 20, 3, 3), nnz=7, batch=16, image=(5, 5)),
+        Work(shape=(64, 64, 3, 3), nnz=30_000, batch=16, image=(32, 32)),
     ],
 )
 def test_every_family_has_as_many_kinds_of_work_as_costs(work: Work, kernel: str) -> None:

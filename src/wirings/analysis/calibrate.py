@@ -44,6 +44,8 @@ CONV = (
     Work(shape=(64, 64, 3, 3), nnz=0, batch=16, image=(32, 32), padding=1),
     Work(shape=(128, 128, 3, 3), nnz=0, batch=16, image=(16, 16), padding=1),
     Work(shape=(256, 256, 3, 3), nnz=0, batch=32, image=(8, 8), padding=1),
+    Work(shape=(256, 256, 3, 3), nnz=0, batch=16, image=(16, 16), padding=1),
+    Work(shape=(128, 64, 3, 3), nnz=0, batch=16, image=(32, 32), padding=1),
     Work(shape=(512, 512, 3, 3), nnz=0, batch=32, image=(4, 4), padding=1),
     Work(shape=(128, 64, 3, 3), nnz=0, batch=16, image=(32, 32), padding=1, stride=2),
     Work(shape=(64, 256, 1, 1), nnz=0, batch=16, image=(16, 16)),
@@ -55,6 +57,9 @@ CONV = (
     Work(shape=(64, 256, 1, 1), nnz=0, batch=1, image=(16, 16)),
 )
 DENSITIES = (0.01, 0.05, 0.2, 0.5)
+MANY = 0.8
+"""A density at which wide 3 x 3 convolutions take Winograd's route."""
+
 _BLOCK = 4e-4  # seconds; what is quicker is repeated until it takes as long
 _log = logging.getLogger("wirings")
 
@@ -85,11 +90,12 @@ def measure(
     Args:
         linear, conv: which; their ``nnz`` does not count.
         rounds: how often each is timed; the median counts.
-        densities: of the sparse layers.
+        densities: of the sparse layers; convolutions are also run at `MANY`.
     """
     begun = time.perf_counter()
     samples: dict[str, list[tuple[list[float], float]]] = defaultdict(list)
-    groups = [group for work in (*linear, *conv) for group in _layers(work, densities)]
+    groups = [group for work in linear for group in _layers(work, densities)]
+    groups += [group for work in conv for group in _layers(work, (*densities, MANY))]
     for group in (*groups, *_rest()):
         for case, took in zip(group, seconds_of([case.block for case in group], rounds), strict=True):
             samples[case.name].append((case.amounts, took * case.share))

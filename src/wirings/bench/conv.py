@@ -1,7 +1,8 @@
 """The convolutions of ResNet-18 for small images, each by itself: forward, input gradient and weight gradient.
 
 Dense is the faster of both memory formats. ``wirings`` stays in planes, as in a network that keeps them;
-``wirings, layer by layer`` takes plain tensors and gives plain tensors back.
+``wirings, layer by layer`` takes plain tensors and gives plain tensors back. ``wirings, nothing missing`` is a layer
+with every connection: what these kernels gain without any sparsity.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from wirings.bench import masks, peers
 from wirings.bench.protocol import watched
 from wirings.bench.result import Contender, Result, begun, measured
 from wirings.core.streams import stream
+from wirings.core.topology import Topology
 from wirings.kernels import (
     ConvIndex,
     conv_backward,
@@ -91,15 +93,17 @@ def _case(case: Case, batch: int, against: Sequence[str], rounds: int) -> Result
     if "dense-bf16" in against:
         narrow = weight.bfloat16(), x.bfloat16()
         contenders.append(Contender("dense, bf16", _dense(case, *narrow, torch.channels_last)))
+    wirings = [(1.0, "all", Topology.full(shape))]
     for density in case.densities:
-        for mask, make in masks.MASKS.items():
-            topology = make({"weight": shape}, density)["weight"]
-            index = ConvIndex(shape, topology.index, stride=case.stride, padding=case.padding)
-            values = weight.reshape(-1)[topology.index]
-            apart, planes, off = _ours(index, values, x)
-            contenders.append(Contender("wirings", planes, density, mask, error=off))
-            if mask == "random":
-                contenders.append(Contender("wirings, layer by layer", apart, density, mask, error=off))
+        wirings += [(density, mask, make({"weight": shape}, density)["weight"]) for mask, make in masks.MASKS.items()]
+    for density, mask, topology in wirings:
+        index = ConvIndex(shape, topology.index, stride=case.stride, padding=case.padding)
+        values = weight.reshape(-1)[topology.index]
+        apart, planes, off = _ours(index, values, x)
+        name = "wirings, nothing missing" if mask == "all" else "wirings"
+        contenders.append(Contender(name, planes, density, mask, error=off))
+        if mask == "random":
+            contenders.append(Contender("wirings, layer by layer", apart, density, mask, error=off))
     kernel = f"{case.kernel} x {case.kernel}" + (f", stride {case.stride}" if case.stride > 1 else "")
     name = f"{case.inner} to {case.out}, {kernel}, {case.side} x {case.side}, batch {batch}"
     return measured(name, contenders, rounds=rounds, batch=batch)

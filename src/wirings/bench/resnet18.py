@@ -2,7 +2,8 @@
 
 "random" and "uneven" share connections out by ERK, which keeps most of them in the first layers, where images are
 large: at 90 % sparse a quarter of the multiply-adds remain, not a tenth. "uniform" gives every layer the same density,
-as the tables of single layers do.
+as the tables of single layers do. "nothing missing" is the network with every connection: what the kernels gain
+without any sparsity.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from wirings import models
 from wirings.bench import masks, nets, peers
 from wirings.bench.protocol import watched
 from wirings.bench.result import Contender, Result, begun, measured
+from wirings.core.topology import Topology
+from wirings.core.wiring import Wiring
 from wirings.sparse import keep_planes
 
 OFFERS = peers.DENSE
@@ -72,6 +75,9 @@ def _case(case: Case, against: Sequence[str], rounds: int) -> Result:
         turned = net().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         contenders.append(Contender("dense, bf16", nets.training(turned, last, labels, bf16=True, fused=True)))
     shapes = nets.shapes_of(net())
+    whole = keep_planes(nets.sparse(net(), Wiring({name: Topology.full(shape) for name, shape in shapes.items()})))
+    block = nets.training(whole, x, labels, groups=True, fused=True)
+    contenders.append(Contender("wirings, nothing missing", block, 1.0, "all"))
     for density in case.densities:
         for mask in case.masks:
             wiring = masks.NETWORK_MASKS[mask](shapes, density)

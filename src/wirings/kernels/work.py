@@ -157,7 +157,7 @@ def _conv_features(work: Work, kernel: Kernel) -> tuple[str, list[float]]:
     way, nnz = route_of(work), float(work.nnz)
     if way == "winograd":
         factors, turned = (count(work.shape, work.output, panels) * LANES for count in (_factors, _turned))
-        return "sparse conv winograd", [1.0, factors, turned, work.numel, planes * lanes, pieces]
+        return "sparse conv winograd", [1.0, factors, turned, work.numel, pieces]
     if way == "filled":  # from there on the time is the same, and there it was the sparse kernel's
         nnz = filled_from(work.shape) * work.numel
     walks = nnz * high * panels  # a connection walks over the lines of an image

@@ -9,18 +9,39 @@
 namespace wirings {
 namespace {
 
-// Calls work(offset of a vector in its panel's plane, which of its lanes are samples) for every image vector of a channel.
+constexpr int CHAINS = 4;  // sums that run side by side, so that none waits for the one before
+
+template <class T>
+struct Two {
+    Vector<T> one, other;
+};
+
+// Calls work(offset of a vector in its panel's plane, which of its lanes are samples, number of a chain) for every image
+// vector of a channel. `samples` may be more than there are lanes.
 template <class T, class F>
 INLINE void each_vector(const Planes& p, int64_t samples, F&& work) {
     constexpr int N = VL<T>;
     Vector<T> lane;
     for (int l = 0; l < N; l++) lane[l] = T(l);
-    for (int64_t y = 0; y < p.height; y++) {
-        int64_t at = p.at(y, 0);
-        for (int64_t x = 0; x < p.width * LANES; x += N) {
-            int64_t left = samples - x % LANES;
-            work(at + x, lane < splat(T(left < N ? left : N)));
+    auto walk = [&](auto&& real) INLINE_LAMBDA {
+        for (int64_t y = 0; y < p.height; y++) {
+            const int64_t at = p.at(y, 0), end = p.width * LANES;
+            int64_t x = 0;
+            for (; x + CHAINS * N <= end; x += CHAINS * N) {
+#pragma GCC unroll 4
+                for (int i = 0; i < CHAINS; i++) work(at + x + i * N, real(x + i * N), i);
+            }
+            for (; x < end; x += N) work(at + x, real(x), 0);
         }
+    };
+    if (samples >= LANES) {
+        const auto all = zero<T>() == zero<T>();
+        walk([&](int64_t) INLINE_LAMBDA { return all; });
+    } else {
+        walk([&](int64_t x) INLINE_LAMBDA {
+            const int64_t left = samples - x % LANES;
+            return lane < splat(T(left < N ? left : N));
+        });
     }
 }
 
@@ -28,28 +49,23 @@ struct Sums {
     double one = 0, other = 0;
 };
 
-// Adds up what work(offset) gives, over the samples of a channel in all panels.
+// Adds up what work(offset, which lanes are samples) gives, over the samples of a channel in all panels.
 template <class T, class F>
 Sums sum_channel(const Planes& p, int64_t batch, int64_t channel, F&& work) {
     Sums sums;
     for (int64_t panel = 0; panel * LANES < batch; panel++) {
-        Vector<T> one = zero<T>(), other = zero<T>();
+        Two<T> sum[CHAINS] = {};
         int64_t base = panel * p.panel() + channel * p.plane();
-        each_vector<T>(p, batch - panel * LANES, [&](int64_t at, auto real) INLINE_LAMBDA {
-            auto [a, b] = work(base + at);
-            one += real ? a : zero<T>();
-            other += real ? b : zero<T>();
+        each_vector<T>(p, batch - panel * LANES, [&](int64_t at, auto real, int chain) INLINE_LAMBDA {
+            auto [a, b] = work(base + at, real);
+            sum[chain].one += real ? a : zero<T>();
+            sum[chain].other += real ? b : zero<T>();
         });
-        sums.one += double(total<T>(one));
-        sums.other += double(total<T>(other));
+        sums.one += double(total<T>((sum[0].one + sum[1].one) + (sum[2].one + sum[3].one)));
+        sums.other += double(total<T>((sum[0].other + sum[1].other) + (sum[2].other + sum[3].other)));
     }
     return sums;
 }
-
-template <class T>
-struct Two {
-    Vector<T> one, other;
-};
 
 // What batch normalisation does to one channel.
 template <class T>
@@ -84,9 +100,9 @@ API int wirings_norm_forward(int64_t real, const void* x, const void* residual, 
             deal(next, channels, [&](int64_t c) {
                 if (!given) {
                     const double count = double(batch) * double(height * width);
-                    means[c] = T(sum_channel<T>(p, batch, c, [&](int64_t at) INLINE_LAMBDA { return Two<T>{load(in + at), zero<T>()}; }).one / count);
+                    means[c] = T(sum_channel<T>(p, batch, c, [&](int64_t at, auto) INLINE_LAMBDA { return Two<T>{load(in + at), zero<T>()}; }).one / count);
                     Vector<T> centre = splat(means[c]);
-                    Sums s = sum_channel<T>(p, batch, c, [&](int64_t at) INLINE_LAMBDA {
+                    Sums s = sum_channel<T>(p, batch, c, [&](int64_t at, auto) INLINE_LAMBDA {
                         Vector<T> d = load(in + at) - centre;
                         return Two<T>{d * d, d};
                     });
@@ -96,7 +112,7 @@ API int wirings_norm_forward(int64_t real, const void* x, const void* residual, 
                 for (int64_t panel = 0; panel * LANES < batch; panel++) {
                     int64_t base = panel * p.panel() + c * p.plane();
                     clear_halo(out + base, p);
-                    each_vector<T>(p, LANES, [&](int64_t at, auto) INLINE_LAMBDA {
+                    each_vector<T>(p, LANES, [&](int64_t at, auto, int) INLINE_LAMBDA {
                         Vector<T> v = normal(load(in + base + at));
                         if (extra) v += load(extra + base + at);
                         store(out + base + at, relu ? positive_part<T>(v) : v);
@@ -130,8 +146,11 @@ API int wirings_norm_gradients(int64_t real, const void* x, const void* grad, co
                     if (relu) return normal(load(in + at)) > 0 ? g : zero<T>();
                     return ended ? (load(ended + at) > 0 ? g : zero<T>()) : g;
                 };
-                Sums s = sum_channel<T>(p, batch, c, [&](int64_t at) INLINE_LAMBDA {
+                // The residual's gradient is the masked one; it is written on the way, and read again while it is near.
+                for (int64_t panel = 0; other && panel * LANES < batch; panel++) clear_halo(other + panel * p.panel() + c * p.plane(), p);
+                Sums s = sum_channel<T>(p, batch, c, [&](int64_t at, auto sample) INLINE_LAMBDA {
                     Vector<T> g = masked(at);
+                    if (other) store(other + at, sample ? g : zero<T>());
                     return Two<T>{g, g * ((load(in + at) - centre) * narrow)};
                 });
                 static_cast<T*>(gb)[c] = T(s.one);
@@ -142,11 +161,8 @@ API int wirings_norm_gradients(int64_t real, const void* x, const void* grad, co
                 for (int64_t panel = 0; panel * LANES < batch; panel++) {
                     int64_t base = panel * p.panel() + c * p.plane();
                     clear_halo(out + base, p);
-                    if (other) clear_halo(other + base, p);
-                    each_vector<T>(p, batch - panel * LANES, [&](int64_t at, auto sample) INLINE_LAMBDA {
-                        Vector<T> g = masked(base + at), v = (load(in + base + at) - centre) * narrow;
-                        g = sample ? g : zero<T>();
-                        if (other) store(other + base + at, g);
+                    each_vector<T>(p, batch - panel * LANES, [&](int64_t at, auto sample, int) INLINE_LAMBDA {
+                        Vector<T> g = other ? load(other + base + at) : masked(base + at), v = (load(in + base + at) - centre) * narrow;
                         v = scale * (g - average - v * along);
                         store(out + base + at, sample ? v : zero<T>());
                     });
