@@ -134,30 +134,30 @@ int64_t patch_of(int64_t width, int64_t stride, int64_t kernel_height, int64_t k
     return ((high - 1) * stride + kernel_height) * ((wide - 1) * stride + kernel_width) * VL<T> * int64_t(sizeof(T));
 }
 
-// The shift of each connection from the input pixel under its kernel's corner; and, where `cut` is given, where in each row
-// a block of `some` channels begins.
-template <class C>
-void forward_shifts(const Geometry& g, const int64_t* pointer, const C* column, Range rows, int32_t* shift, int64_t* cut = nullptr,
-                    int64_t some = 0) {
-    Planes in = input_of(g);
-    const int64_t step = g.out_channels, last = cut ? (g.in_channels + some - 1) / some : 0;
-    for (int64_t r = rows.first; r < rows.last; r++) {
-        int64_t channel = r / g.group_out() * g.group_in(), block = 0;
-        for (int64_t k = pointer[r]; k < pointer[r + 1]; k++) {
-            int64_t c = column[k], tap = c % g.taps();
-            for (; cut && block * some <= c / g.taps(); block++) cut[block * step + r] = k;
-            shift[k] = static_cast<int32_t>((channel + c / g.taps()) * in.plane() + tap / g.kernel_width * in.row() + tap % g.kernel_width * LANES);
+// The shift of every connection that one row could have, in their order, from the input pixel under its kernel's corner.
+inline void every_shift(const Geometry& g, int32_t* shift) {
+    const Planes in = input_of(g);
+    for (int64_t channel = 0; channel < g.group_in(); channel++) {
+        for (int64_t y = 0; y < g.kernel_height; y++) {
+            for (int64_t x = 0; x < g.kernel_width; x++) *shift++ = static_cast<int32_t>(channel * in.plane() + y * in.row() + x * LANES);
         }
-        for (; cut && block <= last; block++) cut[block * step + r] = pointer[r + 1];
     }
 }
 
-// The shift of every connection that one row could have, in their order.
-inline void every_shift(const Geometry& g, int32_t* shift) {
-    Planes in = input_of(g);
-    for (int64_t c = 0; c < g.group_in() * g.taps(); c++) {
-        int64_t tap = c % g.taps();
-        shift[c] = static_cast<int32_t>(c / g.taps() * in.plane() + tap / g.kernel_width * in.row() + tap % g.kernel_width * LANES);
+// Those of the connections there are, of which `every` holds what it says above; and, where `cut` is given, where in each row
+// a block of `some` channels begins.
+template <class C>
+void forward_shifts(const Geometry& g, const int64_t* pointer, const C* column, Range rows, const int32_t* every, int32_t* shift,
+                    int64_t* cut = nullptr, int64_t some = 0) {
+    const int64_t step = g.out_channels, last = cut ? (g.in_channels + some - 1) / some : 0, plane = input_of(g).plane();
+    for (int64_t r = rows.first; r < rows.last; r++) {
+        const int32_t group = static_cast<int32_t>(r / g.group_out() * g.group_in() * plane);
+        int64_t block = 0;
+        for (int64_t k = pointer[r]; k < pointer[r + 1]; k++) {
+            for (; cut && block * some * g.taps() <= column[k]; block++) cut[block * step + r] = k;
+            shift[k] = group + every[column[k]];
+        }
+        for (; cut && block <= last; block++) cut[block * step + r] = pointer[r + 1];
     }
 }
 

@@ -103,13 +103,13 @@ API int wirings_conv_forward(int64_t real, int64_t narrow, const int64_t* geomet
         const int64_t corner = in.at(-g.padding, -g.padding), high = rows_at_once(grid.width), bands = (grid.height + high - 1) / high;
         Grid<T> stepped = grid;
         stepped.in_row = grid.in_row * g.stride;
+        Scratch<int32_t> reach(g.group_in() * g.taps());
+        every_shift(g, reach);
         const int64_t columns = filled ? g.in_channels * g.taps() : 0;
-        Scratch<int32_t> reach(columns);
         Scratch<T> weight(blocks_of(g.out_channels, FILLED_ROWS) * FILLED_ROWS * columns);
         const Filled<T> whole{g.out_channels, columns, reach, weight};
-        if (filled) every_shift(g, reach);
         auto begin = [&](int member, int size) {
-            forward_shifts(g, pointer, static_cast<const C*>(column), rows_of(pointer, g.out_channels, member, size), shift,
+            forward_shifts(g, pointer, static_cast<const C*>(column), rows_of(pointer, g.out_channels, member, size), reach, shift,
                            cut.only_if(blocks > 1), some);
         };
         if (how == WINOGRAD) {
@@ -204,14 +204,18 @@ API int wirings_conv_input_onto(int64_t real, int64_t narrow, int64_t narrow_row
             int64_t first = ((parity - g.padding) % s + s) % s;
             return {first, extent > first ? (extent - first + s - 1) / s : 0, (first + g.padding - parity) / s};
         };
+        Scratch<int32_t> back(g.group_in() * g.taps());  // how far a connection of each column reaches back
+        for (int64_t c = 0; c < g.group_in() * g.taps(); c++) {
+            const int64_t tap = c % g.taps();
+            back[c] = static_cast<int32_t>(tap / g.kernel_width / s * out.row() + tap % g.kernel_width / s * LANES);
+        }
         auto begin = [&](int member, int size) {
             Range mine = rows_of(pointer, rows, member, size);
             for (int64_t r = mine.first; r < mine.last; r++) {
                 int64_t block = 0;
                 for (int64_t k = pointer[r]; k < pointer[r + 1]; k++) {
                     int64_t from = place_of(k), channel = channel_of(k);
-                    int64_t tap = static_cast<const C*>(column)[from] % g.taps();
-                    shift[k] = static_cast<int32_t>(channel * out.plane() - tap / g.kernel_width / s * out.row() - tap % g.kernel_width / s * LANES);
+                    shift[k] = static_cast<int32_t>(channel * out.plane() - back[static_cast<const C*>(column)[from]]);
                     own[k] = static_cast<const T*>(value)[from];
                     for (; blocks > 1 && block * some <= channel; block++) cut[block * rows + r] = k;
                 }
@@ -295,9 +299,11 @@ API int wirings_conv_weight(int64_t real, int64_t narrow, const int64_t* geometr
         Scratch<int32_t> shift(pointer[g.out_channels]);
         Scratch<int64_t> cut(blocks > 1 ? (blocks + 1) * g.out_channels : 0);
         const int64_t *edge = blocks > 1 ? cut : pointer, step = blocks > 1 ? g.out_channels : 1;
+        Scratch<int32_t> reach(g.group_in() * g.taps());
+        every_shift(g, reach);
         team(threads, [&](int member, int size) {
             Range mine = rows_of(pointer, g.out_channels, member, size);
-            forward_shifts(g, pointer, static_cast<const C*>(column), mine, shift, cut.only_if(blocks > 1), walk.channels);
+            forward_shifts(g, pointer, static_cast<const C*>(column), mine, reach, shift, cut.only_if(blocks > 1), walk.channels);
             T* sum = static_cast<T*>(gradient);
             std::fill(sum + pointer[mine.first], sum + pointer[mine.last], T(0));
             for (int64_t job = 0; job < g.panels * g.out_height * blocks; job++) {
