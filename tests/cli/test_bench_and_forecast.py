@@ -19,6 +19,7 @@ LENGTHS = {
     "sparse linear few": 4,
     "sparse conv": 6,
     "sparse conv winograd": 5,
+    "sparse conv few": 5,
     "dense linear": 6,
     "dense linear few": 5,
     "dense conv": 5,

@@ -32,6 +32,8 @@ int wirings_pack(int64_t, const void*, void*, int64_t, int64_t, int64_t, int64_t
 int wirings_unpack(int64_t, const void*, void*, int64_t, int64_t, int64_t, int64_t);
 int wirings_conv_forward(int64_t, int64_t, const int64_t*, const int64_t*, const void*, const void*, const void*, int64_t, int64_t,
                          const void*, void*, int64_t);
+int wirings_conv_few(int64_t real, int64_t narrow, const int64_t* geometry, const int64_t* pointer, const void* column, const void* value,
+                     const void* bias, int64_t relu, const void* x, void* y, int64_t batch, int64_t channels_last, int64_t threads);
 int wirings_conv_input_onto(int64_t, int64_t, int64_t, int64_t, const int64_t*, const int64_t*, const void*, const void*,
                             const void*, const void*, const void*, const void*, int64_t, void*, int64_t);
 int wirings_conv_weight(int64_t, int64_t, const int64_t*, const int64_t*, const void*, const void*, const void*, int64_t, void*,
@@ -242,6 +244,10 @@ void check_conv(int64_t batch, int64_t in_channels, int64_t out_channels, int64_
     vector<int32_t> place(w.nnz());
     wirings_conv_transpose(sizeof(C), 2, 4, w.pointer.data(), w.column.data(), out_channels, in_channels, groups, kernel, kernel, stride,
                            pointer.data(), row.data(), place.data());
+    vector<T> flat(out.count(), T(7));
+    wirings_conv_few(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), w.value.data(), bias.data(), relu, x.data(),
+                     flat.data(), batch, 0, threads);
+    near(flat, y, "convolution of a few images");
     const int64_t routes = groups > 1 ? 1 : kernel == 3 && stride == 1 ? 3 : 2;
     for (int64_t how = 0; how < routes; how++) {
         vector<T> made(out.elements(), T(7)), made_x(in.elements(), T(7)), made_w(w.nnz());

@@ -24,6 +24,7 @@ LENGTHS = {
     "sparse linear few": 4,
     "sparse conv": 6,
     "sparse conv winograd": 5,
+    "sparse conv few": 5,
     "dense linear": 6,
     "dense linear few": 5,
     "dense conv": 5,
@@ -118,7 +119,9 @@ def test_nothing_missing_stays_dense_and_so_does_another_device() -> None:
         ((1000, 1000), 0.49, 1, "infer", "sparse"),
         ((10, 10, 10, 10), 0.34, 16, "train", "sparse"),
         ((10, 10, 10, 10), 0.36, 16, "train", "dense"),
-        ((10, 10, 10, 10), 0.06, 1, "infer", "dense"),
+        ((10, 10, 10, 10), 0.06, 1, "train", "dense"),
+        ((10, 10, 10, 10), 0.29, 1, "infer", "sparse"),
+        ((10, 10, 10, 10), 0.31, 1, "infer", "dense"),
     ],
 )
 def test_without_a_calibration_rules_serve_and_say_so(

@@ -55,6 +55,8 @@ CONV = (
     Work(shape=(64, 64, 3, 3), nnz=0, batch=1, image=(32, 32), padding=1),
     Work(shape=(256, 256, 3, 3), nnz=0, batch=1, image=(8, 8), padding=1),
     Work(shape=(64, 256, 1, 1), nnz=0, batch=1, image=(16, 16)),
+    Work(shape=(128, 128, 3, 3), nnz=0, batch=4, image=(16, 16), padding=1),
+    Work(shape=(512, 512, 3, 3), nnz=0, batch=1, image=(4, 4), padding=1),
 )
 DENSITIES = (0.01, 0.05, 0.2, 0.5)
 MANY = 0.8

@@ -13,7 +13,7 @@ import torch
 from wirings.core.topology import Topology
 from wirings.kernels import native
 from wirings.kernels.calibration import Calibration, saved
-from wirings.kernels.work import FEW, LANES, Kernel, Purpose, Work, filled_from, route_of
+from wirings.kernels.work import FEW, Kernel, Purpose, Work, few_images, filled_from, route_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,9 @@ def _by_time(work: Work, dtype: torch.dtype, purpose: Purpose, calibration: Cali
 
 
 def _told_route(work: Work) -> str:
-    way = route_of(work) if work.is_conv and native.available() else "connections"
+    if not work.is_conv or few_images(work.batch) or not native.available():
+        return ""
+    way = route_of(work)
     if way == "winograd":
         return "; so many connections are multiplied by Winograd's algorithm, which takes as long for any more of them"
     if way == "filled":
@@ -166,10 +168,10 @@ _RULES: dict[tuple[str, Purpose, str], float] = {
     ("conv", "train", "many"): 0.35,
     ("conv", "infer", "many"): 0.35,
     ("conv", "train", "few"): 0.05,
-    ("conv", "infer", "few"): 0.05,
+    ("conv", "infer", "few"): 0.30,
 }
 """Kind, purpose, batch -> the density below which compiled kernels were faster where they were developed (two AVX-512
-cores, torch 2.13, float32); convolutions always work on sixteen samples at a time, so few samples waste lanes."""
+cores, torch 2.13, float32); convolutions train on sixteen samples at a time, so few samples waste lanes."""
 
 _HALF_RULES = {("linear", "train"): 0.17, ("linear", "infer"): 0.07, ("conv", "train"): 0.04, ("conv", "infer"): 0.04}
 _TORCH_RULE = 0.02  # without compiled kernels
@@ -177,7 +179,7 @@ _TORCH_RULE = 0.02  # without compiled kernels
 
 def _by_rule(work: Work, dtype: torch.dtype, purpose: Purpose) -> Choice:
     kind = "conv" if work.is_conv else "linear"
-    few = work.batch < LANES // 2 if work.is_conv else work.batch <= FEW
+    few = few_images(work.batch) if work.is_conv else work.batch <= FEW
     limit, said = _RULES[kind, purpose, "few" if few else "many"], "float32"
     if dtype in (torch.bfloat16, torch.float16):
         limit, said = min(limit, _HALF_RULES[kind, purpose]), "dense in half precision"

@@ -1,9 +1,9 @@
 """Sparse convolutions: forward, input gradient and weight gradient on plain tensors and on planes.
 
 Sixteen samples lie side by side in *planes* ``(panel, channel, height + 2 halo, width + 2 halo, 16)`` whose halo is
-zero, so that a connection is one address shift and no input is ever unfolded. Kernels of any size, stride 1 or 2, any
-padding, groups up to depthwise; no dilation. As with panels, lanes past the batch hold anything finite in activations
-and zero in gradients.
+zero, so that a connection is one address shift and no input is ever unfolded; in forward passes of a few samples,
+pixels lie side by side instead. Kernels of any size, stride 1 or 2, any padding, groups up to depthwise; no dilation.
+As with panels, lanes past the batch hold anything finite in activations and zero in gradients.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wirings.kernels import native, reference
 from wirings.kernels.index import SparseIndex, Transposed, index_dtype, place_dtype
 from wirings.kernels.lent import lent
 from wirings.kernels.linear import first_level_cache, second_level_cache
-from wirings.kernels.work import ROUTES, route
+from wirings.kernels.work import ROUTES, few_images, route
 
 LANES = 16
 _MOST_ELEMENTS = 2**31 - 1  # of one panel: shifts are int32
@@ -169,8 +169,38 @@ def conv_forward(
         _check_alike("values", values, (index.nnz,), x)
         _check_bias(bias, index, x)
         return reference.conv(index.dense(values), x, index.stride, index.padding, index.groups, bias, relu)
+    if few_images(x.shape[0]):
+        return _few_forward(index, values, x, bias, relu)
     y = conv_planes_forward(index, values, to_planes(x, halo=index.padding), bias=bias, relu=relu)
     return from_planes(y, channels_last=_is_channels_last(x))
+
+
+def _few_forward(index: ConvIndex, values: Tensor, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    """The same where samples are too few to lie side by side: pixels do."""
+    batch, channels, height, width = _check_images(index, x.shape)
+    out = index.output_size(height, width)
+    _check_alike("values", values, (index.nnz,), x)
+    _check_bias(bias, index, x)
+    p, s = index.padding, index.stride
+    numbers = (
+        1, channels, index.shape[0], index.groups, *index.kernel, s, p, height, width, 0, *out, 0, 0, 0
+    )  # fmt: skip
+    flat = channels * (height + 2 * p + s) * (width + 2 * p + s)
+    if flat > _MOST_ELEMENTS:
+        raise ValueError(f"images of {tuple(x.shape[1:])} are too large for the kernels; run this layer masked.")
+    used = _library(x)
+    assert used is not None
+    last = _is_channels_last(x)
+    x = x if last else x.contiguous()
+    layout = torch.channels_last if last else torch.contiguous_format
+    y = torch.empty((batch, index.shape[0], *out), dtype=x.dtype, memory_format=layout)
+    values, bias = values.contiguous(), None if bias is None else bias.contiguous()
+    used.call(
+        "conv_few", x.itemsize, index.column.itemsize, (ctypes.c_int64 * len(numbers))(*numbers), index.pointer,
+        index.column, values, bias, relu, x.data_ptr(), y.data_ptr(), batch, last,
+        native.threads(batch * index.nnz * out[0] * out[1]),
+    )  # fmt: skip
+    return y
 
 
 def conv_backward(

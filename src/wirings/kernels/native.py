@@ -40,6 +40,7 @@ _SIGNATURES = {
     "transpose": "iiippiippp",
     "conv_transpose": "iiippiiiiiippp",
     "conv_forward": "iipppppiippi",
+    "conv_few": "iipppppippiii",
     "conv_input_onto": "iiiippppppppipi",
     "conv_weight": "iipppppipi",
     "to_planes": "ippiiiiiii",

@@ -41,6 +41,10 @@ LANES = 16
 FEW = 2
 """Samples up to which linear layers gather, and dense ones are a product with a vector."""
 
+FEW_IMAGES = 4
+"""Samples up to which a convolution's forward pass lays pixels side by side instead of samples: a quarter of the
+`LANES`, since such loads cross lines of the cache, which takes twice as long."""
+
 _FRESH = 2**25  # bytes from which an allocator returns memory to the system: gradients then begin with page faults
 _OUTSIDE = 2**23  # bytes of an optimizer's step from which it works outside the caches
 
@@ -149,6 +153,9 @@ def _conv_features(work: Work, kernel: Kernel) -> tuple[str, list[float]]:
         macs = float(work.numel * high * wide * work.batch)
         family = "dense conv few" if work.batch == 1 else "dense conv"
         return family, [1.0, macs, work.moved * work.batch, work.numel, _fresh(work)]
+    if few_images(work.batch):  # forward over pixels, backward over sixteen lanes
+        products = float(work.nnz * high * wide)
+        return "sparse conv few", [1.0, products * work.batch, products * LANES, work.moved * work.batch, work.nnz]
     panels = -(-work.batch // LANES)
     lanes = panels * LANES
     border = 2 * work.padding
@@ -164,6 +171,11 @@ def _conv_features(work: Work, kernel: Kernel) -> tuple[str, list[float]]:
     return "sparse conv", [
         1.0, nnz * high * wide * lanes, walks, planes * lanes, pieces, out * high * taps * panels
     ]  # fmt: skip
+
+
+def few_images(batch: int) -> bool:
+    """Whether the forward pass of a sparse convolution lays pixels side by side, not samples."""
+    return batch <= FEW_IMAGES
 
 
 def route(

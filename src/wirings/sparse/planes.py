@@ -26,6 +26,7 @@ from wirings.kernels.conv import (
     to_planes,
 )
 from wirings.kernels.norm import norm_backward, norm_forward
+from wirings.kernels.work import few_images
 from wirings.sparse.product import refuse_second_derivative
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def convolved(layer: SparseConv2d, x: Tensor | PlaneImages) -> PlaneImages | Non
         return None
     if torch.is_autocast_enabled("cpu"):
         return None
+    if few_images(x.shape[0]) and not torch.is_grad_enabled():
+        return None  # most lanes would be padding
     index = layer.index
     assert isinstance(index, ConvIndex)
     images = x if isinstance(x, PlaneImages) else PlaneImages.of(x, halo=index.padding)
