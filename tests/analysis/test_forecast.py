@@ -25,13 +25,13 @@ LENGTHS = {
     "sparse linear": 6,
     "sparse chain": 6,
     "sparse linear few": 4,
-    "sparse conv": 6,
-    "sparse conv winograd": 5,
+    "sparse conv": 7,
+    "sparse conv winograd": 6,
     "sparse conv few": 5,
     "dense linear": 6,
     "dense linear few": 5,
-    "dense conv": 5,
-    "dense conv few": 5,
+    "dense conv": 6,
+    "dense conv few": 6,
 }
 
 

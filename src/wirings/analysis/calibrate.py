@@ -42,7 +42,9 @@ LINEAR = tuple(
 )
 CONV = (
     Work(shape=(64, 64, 3, 3), nnz=0, batch=16, image=(32, 32), padding=1),
+    Work(shape=(64, 64, 3, 3), nnz=0, batch=64, image=(32, 32), padding=1),
     Work(shape=(128, 128, 3, 3), nnz=0, batch=16, image=(16, 16), padding=1),
+    Work(shape=(128, 128, 3, 3), nnz=0, batch=64, image=(16, 16), padding=1),
     Work(shape=(256, 256, 3, 3), nnz=0, batch=32, image=(8, 8), padding=1),
     Work(shape=(256, 256, 3, 3), nnz=0, batch=16, image=(16, 16), padding=1),
     Work(shape=(128, 64, 3, 3), nnz=0, batch=16, image=(32, 32), padding=1),

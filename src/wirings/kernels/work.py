@@ -46,7 +46,7 @@ FEW_IMAGES = 4
 `LANES`, since such loads cross lines of the cache, which takes twice as long."""
 
 _FRESH = 2**25  # bytes from which an allocator returns memory to the system: gradients then begin with page faults
-_OUTSIDE = 2**23  # bytes of an optimizer's step from which it works outside the caches
+_OUTSIDE = 2**23  # bytes from which an optimizer's step, or a convolution's activations, work outside the caches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,8 @@ def _conv_features(work: Work, kernel: Kernel) -> tuple[str, list[float]]:
     if kernel == "dense":
         macs = float(work.numel * high * wide * work.batch)
         family = "dense conv few" if work.batch == 1 else "dense conv"
-        return family, [1.0, macs, work.moved * work.batch, work.numel, _fresh(work)]
+        moved = float(work.moved * work.batch)
+        return family, [1.0, macs, moved, _far(moved), work.numel, _fresh(work)]
     if few_images(work.batch):  # forward over pixels, backward over sixteen lanes
         products = float(work.nnz * high * wide)
         return "sparse conv few", [1.0, products * work.batch, products * LANES, work.moved * work.batch, work.nnz]
@@ -164,12 +165,12 @@ def _conv_features(work: Work, kernel: Kernel) -> tuple[str, list[float]]:
     way, nnz = route_of(work), float(work.nnz)
     if way == "winograd":
         factors, turned = (count(work.shape, work.output, panels) * LANES for count in (_factors, _turned))
-        return "sparse conv winograd", [1.0, factors, turned, work.numel, pieces]
+        return "sparse conv winograd", [1.0, factors, turned, _far(planes * lanes), work.numel, pieces]
     if way == "filled":  # from there on the time is the same, and there it was the sparse kernel's
         nnz = filled_from(work.shape) * work.numel
     walks = nnz * high * panels  # a connection walks over the lines of an image
     return "sparse conv", [
-        1.0, nnz * high * wide * lanes, walks, planes * lanes, pieces, out * high * taps * panels
+        1.0, nnz * high * wide * lanes, walks, planes * lanes, _far(planes * lanes), pieces, out * high * taps * panels
     ]  # fmt: skip
 
 
@@ -249,6 +250,11 @@ def route_of(work: Work) -> Route:
 def _outside(size: int, amount: float) -> float:
     """An amount that counts only where so many bytes do not fit into the second-level cache."""
     return amount if size > second_level_cache() else 0.0
+
+
+def _far(numbers: float) -> float:
+    """An amount of activations that counts only where they are so many that they come from memory."""
+    return float(numbers) if 4 * numbers > _OUTSIDE else 0.0
 
 
 def _fresh(work: Work) -> float:
