@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 import wirings as wr
 from wirings.attach.sparse import SparseSite
 from wirings.core.schedules import Constant, Cosine, Cubic, Every
+from wirings.kernels import native
 from wirings.makers.random import ErdosRenyi
 from wirings.methods import (
     DNW,
@@ -175,6 +176,35 @@ def test_a_convolutional_net_is_one_run_too(name: str, optimizer: str) -> None:
     stored.train(1, STEPS, clip=clip)
     same(masked, stored)
     assert len(stored.wirings) > 3 or name in STANDS_STILL
+
+
+def plain_convnet() -> nn.Sequential:
+    """Of 3 x 3 kernels with stride 1, which Winograd's algorithm can multiply."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first = nn.Conv2d(2, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.Tanh()
+        second = nn.Conv2d(6, 7, 3, padding=1), nn.BatchNorm2d(7), nn.Tanh()
+        return nn.Sequential(*first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(7, 4)).double()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_convolutional_net_multiplied_by_winograds_algorithm_is_one_run_too(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not native.available():
+        pytest.skip("no compiler: no kernels were built")
+    taken = []
+
+    def always(nnz: int, shape: tuple[int, ...], **geometry: object) -> str:
+        taken.append(shape)
+        return "winograd"
+
+    monkeypatch.setattr("wirings.kernels.conv.route", always)
+    clip = name not in HEARS_BESIDE_A_STEP
+    masked = Run(METHODS[name], sparse=False, model=plain_convnet(), data=images).train(1, STEPS, clip=clip)
+    stored = Run(METHODS[name], model=plain_convnet(), data=images).train(1, STEPS, clip=clip)
+    same(masked, stored)
+    assert {(6, 2, 3, 3), (7, 6, 3, 3)} == set(taken)
 
 
 @pytest.mark.parametrize("method", [EdgePopup(), GemMiner(), Supermask()], ids=lambda m: type(m).__name__)
