@@ -227,3 +227,21 @@ def test_second_derivatives_in_planes_are_refused() -> None:
     loss = kept(torch.randn(4, 2, 8, 8, dtype=torch.float64)).sum()
     with pytest.raises(wr.WiringError, match="cannot be differentiated twice"):
         torch.autograd.grad(loss, list(kept.parameters()), create_graph=True)
+
+
+def test_a_whole_layer_that_winograds_algorithm_serves_stays_in_planes() -> None:
+    torch.manual_seed(0)
+    dense = nn.Sequential(nn.Conv2d(48, 48, 3, padding=1), nn.BatchNorm2d(48), nn.ReLU(), nn.Conv2d(48, 48, 5)).double()
+    whole = wr.Wiring({n: wr.Topology.full(tuple(p.shape)) for n, p in wr.prunable(dense).items()})
+    kept = keep_planes(to_sparse(copy.deepcopy(dense), whole))
+    seen: list[object] = []
+    for layer in (kept[0], kept[3]):
+        layer.register_forward_hook(lambda _m, _i, out: seen.append(type(out)))
+    x = torch.randn(16, 48, 9, 9, dtype=torch.float64)
+    results = [net(x) for net in (dense, kept)]
+    assert seen == [PlaneImages if native.available() else Tensor, Tensor]
+    for result in results:
+        result.square().mean().backward()
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+    gradients = kept[0].values.grad, dense[0].weight.grad.flatten()
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)

@@ -11,6 +11,7 @@ from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.kernels.conv import ConvIndex, conv_backward, conv_forward
 from wirings.kernels.index import SparseIndex
+from wirings.kernels.work import LANES, route
 from wirings.sparse.layer import SparseLayer
 from wirings.sparse.planes import PlaneImages, convolved
 from wirings.sparse.values import density_of, drawn, values_of
@@ -110,7 +111,7 @@ class SparseConv2d(SparseLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         dense = self._is_dense()
-        if (not dense or self._is_light()) and (images := convolved(self, x)) is not None:
+        if (not dense or self._is_light() or self._is_short(x)) and (images := convolved(self, x)) is not None:
             return images  # type: ignore[return-value]  # a tensor to whoever asks, inside `keep_planes`
         x = x.tensor() if isinstance(x, PlaneImages) else x
         if dense:
@@ -122,6 +123,16 @@ class SparseConv2d(SparseLayer):
     def _is_light(self) -> bool:
         """Whether, nothing missing, the sparse kernels still cost less than leaving planes and coming back would."""
         return self.values.numel() <= _LIGHT * (self.in_channels + self.out_channels)
+
+    def _is_short(self, x: Tensor) -> bool:
+        """Whether, nothing missing, Winograd's algorithm serves, which torch's own product does not use."""
+        if x.dim() != 4 or torch.compiler.is_compiling():
+            return False
+        (stride, padding, groups), panels = self._geometry.values(), -(-x.shape[0] // LANES)
+        high, wide = ((n + 2 * padding - k) // stride + 1 for n, k in zip(x.shape[2:], self.kernel_size, strict=True))
+        shape, output = tuple(self.weight_shape), (high, wide)
+        way = route(self.values.numel(), shape, output=output, panels=panels, stride=stride, groups=groups)
+        return way == "winograd"
 
     def extra_repr(self) -> str:
         told = ", ".join(f"{name}={value}" for name, value in self._geometry.items())
