@@ -93,9 +93,10 @@ API int wirings_conv_forward(int64_t real, int64_t narrow, const int64_t* geomet
         const Geometry& g = *reinterpret_cast<const Geometry*>(geometry);
         const Planes in = input_of(g), out = output_of(g);
         Scratch<int32_t> shift(pointer[g.out_channels]);
-        const int64_t some = how != CONNECTIONS ? g.in_channels
-                                           : channels_at_once(g, g.in_channels, double(pointer[g.out_channels]) / double(g.out_channels),
-                                                       patch_of<T>(g.out_width, g.stride, g.kernel_height, g.kernel_width));
+        const int64_t some = how != CONNECTIONS
+                                 ? g.in_channels
+                                 : channels_at_once(g, g.in_channels, double(pointer[g.out_channels]) / double(g.out_channels),
+                                                    patch_of<T>(g.out_width, g.stride, g.kernel_height, g.kernel_width));
         const int64_t blocks = (g.in_channels + some - 1) / some;
         Scratch<int64_t> cut(blocks > 1 ? (blocks + 1) * g.out_channels : 0);
         Shifted<T> a{blocks > 1 ? cut : pointer, blocks > 1 ? g.out_channels : 1, blocks, shift, static_cast<const T*>(value)};
@@ -165,10 +166,11 @@ API int wirings_conv_input_onto(int64_t real, int64_t narrow, int64_t narrow_row
         const int64_t s = g.stride, classes = s * s, rows = g.in_channels * classes, nnz = pointer[rows];
         Scratch<int32_t> shift(nnz);
         Scratch<T> own(nnz);
-        const int64_t some = how != CONNECTIONS ? g.out_channels
-                                           : channels_at_once(g, g.out_channels, double(nnz) / double(rows),
-                                                       patch_of<T>((g.width + s - 1) / s, 1, (g.kernel_height + s - 1) / s,
-                                                                   (g.kernel_width + s - 1) / s));
+        const int64_t some = how != CONNECTIONS
+                                 ? g.out_channels
+                                 : channels_at_once(g, g.out_channels, double(nnz) / double(rows),
+                                                    patch_of<T>((g.width + s - 1) / s, 1, (g.kernel_height + s - 1) / s,
+                                                                (g.kernel_width + s - 1) / s));
         const int64_t blocks = (g.out_channels + some - 1) / some;
         Scratch<int64_t> cut(blocks > 1 ? (blocks + 1) * rows : 0);
         Shifted<T> a{blocks > 1 ? cut : pointer, blocks > 1 ? rows : 1, blocks, shift, own};

@@ -1,7 +1,7 @@
 // Convolutions with kernels of 3 x 3, stride 1 and many connections by Winograd's short algorithm F(4 x 4, 3 x 3): a tile of
 // 4 x 4 output pixels takes 36 products of a channel where the definition takes 144, and one of 6 x 6 input pixels is turned
-// into the 36 factors beforehand. Connections that are missing are zeros in the kernel that is turned, so that none has an
-// influence; the 36 products of a pair of channels are made as soon as it has one connection.
+// into the 36 factors beforehand. Missing connections are zeros of the kernel before it is turned, so none has an influence;
+// all 36 products of a pair of channels are made, whichever of its nine connections there are.
 //
 // Y = A^T [(G w G^T) * (B^T d B)] A (Winograd, 1980; Lavin & Gray, 2016, equation 8), with the interpolation points 0, 3/4,
 // -3/4, 3/2, -3/2 and infinity instead of theirs: every constant is exact, and the error is a third of theirs, about three
@@ -10,7 +10,7 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
+#include <atomic>
 
 #include "common.h"
 #include "planes.h"
@@ -158,8 +158,8 @@ INLINE void fetch(const T* from, int64_t row, int64_t rows) {
     }
 }
 
-// The factors of SIDE x SIDE pixels of `have` channels from plane `first` on, of every tile of a chunk whose pixel (0, 0) sees
-// (origin, origin): numbers of a channel `step` apart, of a tile `tile_step`. Tiles past the last are zero.
+// The factors of SIDE x SIDE pixels of `have` channels from plane `first` on, for every tile of a chunk: CHUNK numbers a channel.
+// The output's pixel (0, 0) sees them from (origin, origin) on. Tiles past the last are zero.
 template <class T, int SIDE, class F>
 void factors(const Planes& planes, const T* x, const Mosaic& mosaic, int64_t chunk, int64_t origin, int64_t first, int64_t have,
              const Points<T>& to, F&& line) {
@@ -176,7 +176,7 @@ void factors(const Planes& planes, const T* x, const Mosaic& mosaic, int64_t chu
                    whole ? planes.height + planes.halo - y : tile.rows, whole ? planes.width + planes.halo - x0 : tile.columns};
     }
     for (int64_t c = 0; c < have; c++) {
-        T* line_of = to.data + c * CHUNK;
+        T* own = to.data + c * CHUNK;
         for (int64_t t = 0; t < tiles; t++) {
             const T* from = seen[t].from + c * planes.plane();
             if (c + 1 < have) fetch<0>(from + planes.plane(), planes.row(), std::min<int64_t>(SIDE, seen[t].rows));
@@ -185,12 +185,12 @@ void factors(const Planes& planes, const T* x, const Mosaic& mosaic, int64_t chu
                 Vector<T> d[SIDE * SIDE], f[POINTS];
                 pixels<T, SIDE>(from + lane, planes.row(), seen[t].rows, seen[t].columns, d);
                 both_ways<SIDE, WINDOW>(d, f, line);
-                T* o = line_of + t * LANES + lane;
+                T* o = own + t * LANES + lane;
 #pragma GCC unroll 8
                 for (int p = 0; p < POINTS; p++, o += to.apart()) store(o, f[p]);
             }
         }
-        for (int p = 0; p < POINTS; p++) std::fill(line_of + p * to.apart() + tiles * LANES, line_of + p * to.apart() + CHUNK, T(0));
+        for (int p = 0; p < POINTS; p++) std::fill(own + p * to.apart() + tiles * LANES, own + p * to.apart() + CHUNK, T(0));
     }
 }
 
