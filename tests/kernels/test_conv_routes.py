@@ -204,9 +204,10 @@ def test_which_route_a_convolution_takes():
     assert route(2_359_296 // 3, (512, 512, 3, 3), output=(2, 2), panels=4) == "connections"
 
 
-def test_the_route_is_told_and_costs_what_it_costs():
+def test_the_route_is_told_and_costs_what_it_costs(monkeypatch, tmp_path):
     if not native.available():
         pytest.skip("no compiler: no kernels were built")
+    monkeypatch.setenv("WIRINGS_CACHE", str(tmp_path))  # no calibration of this machine
     image = {"batch": 16, "image": (8, 8), "padding": 1}
     most, limit = Work(shape=(10, 10, 3, 3), nnz=880, **image), Work(shape=(10, 10, 3, 3), nnz=630, **image)
     below = Work(shape=(10, 10, 3, 3), nnz=620, **image)
