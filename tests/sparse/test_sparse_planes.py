@@ -205,9 +205,32 @@ def test_copies_keep_planes_and_errors_leave_no_region_behind() -> None:
     torch.testing.assert_close(to_dense(kept)(x), y)
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_under_autocast_planes_stay_float32(half: torch.dtype) -> None:
+    plain, kept = (model.float() for model in pair("residual"))
+    exact = copy.deepcopy(plain)
+    x = torch.randn(4, 2, 8, 8)
+    with torch.autocast("cpu", half):
+        y, rounded = kept(x), plain(x)
+    wanted = exact(x)
+    assert y.dtype == rounded.dtype == half  # of the layer at the end, as ever
+    torch.testing.assert_close(y.float(), wanted, rtol=0.02, atol=0.02)
+    y.float().square().sum().backward()
+    wanted.square().sum().backward()
+    for ours, theirs in zip(kept.parameters(), exact.parameters(), strict=True):
+        assert ours.grad is not None
+        assert ours.grad.dtype == torch.float32
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=0.1, atol=0.1 * theirs.grad.abs().max().item() + 1e-3)
+    seen: list[object] = []
+    kept[1].register_forward_hook(lambda _m, _i, out: seen.append((type(out), out.dtype)))
+    with torch.autocast("cpu", half):
+        kept(x)
+    assert seen == [(PlaneImages, torch.float32)] or not native.available()
+
+
 def test_where_planes_cannot_be_nothing_changes() -> None:
     plain, kept = (model.float() for model in pair("residual"))
-    x = torch.randn(4, 2, 8, 8)
+    x = torch.randn(4, 2, 8, 8, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(kept(x), plain(x))
 
