@@ -19,6 +19,7 @@ from wirings.bench import topology as topology_bench
 from wirings.bench.result import Contender, begun, figure, filled, markdown, measured, provenance, table
 from wirings.core.errors import RunError, SettingsError
 from wirings.core.topology import Topology
+from wirings.report.style import look_of
 
 ROW = {"contender", "density", "mask", "median_ms", "best_ms", "ratio", "baseline", "error"}
 
@@ -230,6 +231,18 @@ def test_a_figure_has_a_line_a_contender_and_needs_something_to_draw() -> None:
     assert drawn.panels[0].series[0].y == (10.0, 30.0)
     with pytest.raises(ValueError, match="there is nothing to draw in the results of `mlp`"):
         figure({**_result(), "cases": []})
+
+
+def test_contenders_are_told_apart_and_look_the_same_in_every_panel() -> None:
+    names = [f"contender {i}" for i in range(9)]
+    cases = [
+        {"case": case, "rows": [{"contender": n, "mask": "", "density": 0.1, "ratio": 2.0} for n in some]}
+        for case, some in (("one", names), ("two", names[4:]))
+    ]
+    one, two = figure({**_result(), "cases": cases}).panels
+    looks = {series.label: look_of(series.method) for series in one.series[:-1]}
+    assert len(set(looks.values())) == 9
+    assert all(look_of(series.method) == looks[series.label] for series in two.series[:-1])
 
 
 def test_scaling_draws_what_a_connection_costs_by_their_number() -> None:

@@ -171,15 +171,16 @@ def figure(result: Mapping[str, Any]) -> Figure:
     """
     if result["bench"] == "scaling":
         return _cost_figure(result)
-    panels = []
+    panels, looks = [], dict[str, str]()
     for case in result["cases"]:
         lines: dict[str, list[tuple[float, float]]] = {}
         for row in case["rows"]:
             if row.get("density") and row.get("ratio"):
                 label = ", ".join(part for part in (row["contender"], row.get("mask", "")) if part)
                 lines.setdefault(label, []).append((row["density"], row["ratio"]))
+                looks.setdefault(label, _LOOKS[len(looks) % len(_LOOKS)])
         if lines:
-            panels.append(_panel(case["case"], lines))
+            panels.append(_panel(case["case"], lines, looks))
     if not panels:
         raise ValueError(f"there is nothing to draw in the results of `{result['bench']}`.")
     return Figure(
@@ -213,12 +214,16 @@ def _cost_figure(result: Mapping[str, Any]) -> Figure:
     )
 
 
-def _panel(title: str, lines: Mapping[str, Iterable[tuple[float, float]]]) -> Panel:
+_LOOKS = ("rigl", "set", "dnw", "gradual", "lottery", "top-kast", "dnw-frozen", "edge-popup", "snip", "snfs", "static")
+"""Methods whose colours and markers contenders borrow, in turn: all are told apart by both."""
+
+
+def _panel(title: str, lines: Mapping[str, Iterable[tuple[float, float]]], looks: Mapping[str, str]) -> Panel:
     series = []
     for label, points in lines.items():
         ordered = sorted(points, reverse=True)
         x, y = tuple(p[0] for p in ordered), tuple(p[1] for p in ordered)
-        series.append(Series(label=label, x=x, y=y, style="line"))
+        series.append(Series(label=label, x=x, y=y, method=looks[label], style="line"))
     series.append(Series(label="dense", x=(), y=(1.0,), style="level", quiet=True))
     return Panel(
         title=title,
