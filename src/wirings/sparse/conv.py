@@ -128,9 +128,8 @@ class SparseConv2d(SparseLayer):
         """Whether, nothing missing, Winograd's algorithm serves, which torch's own product does not use."""
         if x.dim() != 4 or torch.compiler.is_compiling():
             return False
-        (stride, padding, groups), panels = self._geometry.values(), -(-x.shape[0] // LANES)
-        high, wide = ((n + 2 * padding - k) // stride + 1 for n, k in zip(x.shape[2:], self.kernel_size, strict=True))
-        shape, output = tuple(self.weight_shape), (high, wide)
+        stride, groups, panels = self._geometry["stride"], self._geometry["groups"], -(-x.shape[0] // LANES)
+        shape, output = tuple(self.weight_shape), self._output_size(x)
         way = route(self.values.numel(), shape, output=output, panels=panels, stride=stride, groups=groups)
         return way == "winograd"
 
@@ -155,10 +154,13 @@ class SparseConv2d(SparseLayer):
         found = conv_backward(index, values, x, grad, need_x=need[0], need_bias=need[1])
         return found.x, found.values, found.bias
 
-    def _output_like(self, x: Tensor) -> Tensor:
+    def _output_size(self, x: Tensor) -> tuple[int, int]:
         stride, padding = self._geometry["stride"], self._geometry["padding"]
-        sizes = [(n + 2 * padding - k) // stride + 1 for n, k in zip(x.shape[2:], self.kernel_size, strict=True)]
-        shape = (x.shape[0], self.out_channels, *sizes)
+        high, wide = ((n + 2 * padding - k) // stride + 1 for n, k in zip(x.shape[2:], self.kernel_size, strict=True))
+        return high, wide
+
+    def _output_like(self, x: Tensor) -> Tensor:
+        shape = (x.shape[0], self.out_channels, *self._output_size(x))
         return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_format(x))
 
     def gradient_at(self, index: SparseIndex, x: Tensor, grad: Tensor) -> Tensor:
