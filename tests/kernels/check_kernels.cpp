@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <initializer_list>
 #include <type_traits>
 #include <vector>
@@ -53,7 +54,7 @@ int64_t wirings_collect(int64_t, const void*, int64_t, int64_t, double, const in
 namespace {
 
 using Doubles = vector<double>;
-int64_t checks = 0, failures = 0;
+int64_t checks = 0, failures = 0, told_of = 0;
 
 void expect(bool holds, const char* what) {
     checks++;
@@ -61,6 +62,31 @@ void expect(bool holds, const char* what) {
     failures++;
     if (failures <= 20) std::printf("wrong: %s\n", what);
 }
+
+// bfloat16 as the kernels store it, which they compute with in float.
+struct bf16 {
+    uint16_t bits = 0;
+
+    bf16() = default;
+    explicit bf16(double x) {
+        const float narrow = float(x);
+        uint32_t wide;
+        std::memcpy(&wide, &narrow, sizeof wide);
+        bits = uint16_t((wide + 0x7fff + (wide >> 16 & 1)) >> 16);
+    }
+    operator double() const {
+        const uint32_t wide = uint32_t(bits) << 16;
+        float x;
+        std::memcpy(&x, &wide, sizeof x);
+        return double(x);
+    }
+};
+template <class T>
+using Wide = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
+template <class T>
+constexpr double ROUNDING = std::is_same_v<T, bf16> ? 4e-3 : std::is_same_v<T, float> ? 3e-6 : 1e-13;
+template <class T>
+constexpr const char* NAME = std::is_same_v<T, bf16> ? "bfloat16" : std::is_same_v<T, float> ? "float32" : "float64";
 
 // Every element within a few roundings of the exact one, relative to the largest.
 template <class T>
@@ -73,7 +99,7 @@ void near(const vector<T>& found, const Doubles& exact, const char* what) {
         if (!(d >= 0)) d = INFINITY;
         off = std::max(off, d);
     }
-    expect(fine && off <= largest * (std::is_same_v<T, float> ? 3e-6 : 1e-13), what);
+    expect(fine && off <= largest * ROUNDING<T>, what);
 }
 
 // Numbers in (-1, 1), the same everywhere.
@@ -166,7 +192,8 @@ void check_linear(int64_t rows, int64_t columns, int64_t batch, double density, 
     vector<C> row(w.nnz());
     vector<int32_t> place(w.nnz());
     wirings_transpose(sizeof(C), sizeof(C), 4, w.pointer.data(), w.column.data(), rows, columns, pointer.data(), row.data(), place.data());
-    vector<T> found_x(batch * columns), found_w(w.nnz()), found_b(rows), other_w(w.nnz()), other_b(rows);
+    vector<T> found_x(batch * columns);
+    vector<Wide<T>> found_w(w.nnz()), found_b(rows), other_w(w.nnz()), other_b(rows);
     const T* output = relu ? found.data() : nullptr;
     wirings_backward(real<T>, sizeof(C), 4, pointer.data(), row.data(), place.data(), w.value.data(), x.data(), grad.data(), output,
                      found_x.data(), found_w.data(), found_b.data(), batch, rows, columns, width, threads);
@@ -185,11 +212,19 @@ struct Images {
     int64_t count() const { return batch * channels * height * width; }
     int64_t at(int64_t b, int64_t c, int64_t y, int64_t x) const { return ((b * channels + c) * height + y) * width + x; }
     bool inside(int64_t y, int64_t x) const { return y >= 0 && y < height && x >= 0 && x < width; }
-    int64_t panels() const { return (batch + 15) / 16; }
-    int64_t elements() const { return panels() * channels * (height + 2 * halo) * (width + 2 * halo) * 16; }
+    template <class T>
+    static constexpr int64_t lanes = std::is_same_v<T, bf16> ? 32 : 16;
+    template <class T>
+    int64_t panels() const {
+        return (batch + lanes<T> - 1) / lanes<T>;
+    }
+    template <class T>
+    int64_t elements() const {
+        return panels<T>() * channels * (height + 2 * halo) * (width + 2 * halo) * lanes<T>;
+    }
     template <class T>
     vector<T> planes(const vector<T>& plain) const {
-        vector<T> found(elements(), T(7));
+        vector<T> found(elements<T>(), T(7));
         wirings_to_planes(real<T>, plain.data(), found.data(), batch, channels, height, width, halo, 0, 1);
         return found;
     }
@@ -235,7 +270,7 @@ void check_conv(int64_t batch, int64_t in_channels, int64_t out_channels, int64_
         gx[from] += double(w.value[k]) * double(grad[to]);
         gw[k] += double(x[from]) * double(grad[to]);
     });
-    const int64_t geometry[] = {in.panels(), in_channels, out_channels, groups, kernel, kernel, stride, padding, side, side, in.halo,
+    const int64_t geometry[] = {in.panels<T>(), in_channels, out_channels, groups, kernel, kernel, stride, padding, side, side, in.halo,
                                 out_side, out_side, out.halo, 32 * 1024, 64 * 1024};
     const vector<T> planes = in.planes(x), back = out.planes(grad);
     const vector<T> onto = numbers<T>(in.count()), first = in.planes(onto);
@@ -244,13 +279,16 @@ void check_conv(int64_t batch, int64_t in_channels, int64_t out_channels, int64_
     vector<int32_t> place(w.nnz());
     wirings_conv_transpose(sizeof(C), 2, 4, w.pointer.data(), w.column.data(), out_channels, in_channels, groups, kernel, kernel, stride,
                            pointer.data(), row.data(), place.data());
-    vector<T> flat(out.count(), T(7));
-    wirings_conv_few(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), w.value.data(), bias.data(), relu, x.data(),
-                     flat.data(), batch, 0, threads);
-    near(flat, y, "convolution of a few images");
+    if constexpr (!std::is_same_v<T, bf16>) {
+        vector<T> flat(out.count(), T(7));
+        wirings_conv_few(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), w.value.data(), bias.data(), relu, x.data(),
+                         flat.data(), batch, 0, threads);
+        near(flat, y, "convolution of a few images");
+    }
     const int64_t routes = groups > 1 ? 1 : kernel == 3 && stride == 1 ? 3 : 2;
     for (int64_t how = 0; how < routes; how++) {
-        vector<T> made(out.elements(), T(7)), made_x(in.elements(), T(7)), made_w(w.nnz());
+        vector<T> made(out.elements<T>(), T(7)), made_x(in.elements<T>(), T(7));
+        vector<Wide<T>> made_w(w.nnz());
         wirings_conv_forward(real<T>, sizeof(C), geometry, w.pointer.data(), w.column.data(), w.value.data(), bias.data(), relu, how,
                              planes.data(), made.data(), threads);
         near(out.plain(made), y, "convolution forward");
@@ -272,7 +310,8 @@ void check_norm(int64_t batch, int64_t channels, int64_t side, bool relu, int64_
     const Images images{batch, channels, side, side, 1};
     const int64_t pixels = side * side;
     const double epsilon = 1e-3, count = double(batch * pixels);
-    const vector<T> x = numbers<T>(images.count()), grad = numbers<T>(images.count()), weight = numbers<T>(channels), bias = numbers<T>(channels);
+    const vector<T> x = numbers<T>(images.count()), grad = numbers<T>(images.count());
+    const vector<Wide<T>> weight = numbers<Wide<T>>(channels), bias = numbers<Wide<T>>(channels);
     auto channel = [&](int64_t i) { return i / pixels % channels; };
     Doubles mean(channels), variance(channels), y(images.count()), gx(images.count()), gw(channels), gb(channels);
     auto normal = [&](int64_t i) { return (double(x[i]) - mean[channel(i)]) / std::sqrt(variance[channel(i)] + epsilon); };
@@ -292,7 +331,8 @@ void check_norm(int64_t batch, int64_t channels, int64_t side, bool relu, int64_
         for (double& v : y) v = std::max(v, 0.0);
     }
     const vector<T> planes = images.planes(x), back = images.planes(grad);
-    vector<T> out(images.elements()), out_x(images.elements()), m(channels), v(channels), out_w(channels), out_b(channels);
+    vector<T> out(images.elements<T>()), out_x(images.elements<T>());
+    vector<Wide<T>> m(channels), v(channels), out_w(channels), out_b(channels);
     wirings_norm_forward(real<T>, planes.data(), nullptr, weight.data(), bias.data(), m.data(), v.data(), 0, epsilon, relu, out.data(),
                          batch, channels, side, side, 1, threads);
     near(images.plain(out), y, "batch norm");
@@ -333,10 +373,10 @@ void check_select(int64_t n, int64_t k, bool absolute, int64_t threads) {
     expect(wirings_top_index(real<T>, scores.data(), n, k, absolute, index.data(), threads) == 1, "a NaN is told");
 }
 
+template <class T>
 void told(const char* group) {
-    static int64_t before = 0;
-    std::printf("%-20s %lld checks\n", group, static_cast<long long>(checks - before));
-    before = checks;
+    std::printf("%s, %-12s %lld checks\n", NAME<T>, group, static_cast<long long>(checks - told_of));
+    told_of = checks;
 }
 
 template <class T>
@@ -353,7 +393,7 @@ void check_all(int64_t threads) {
         }
     }
     check_linear<T, uint16_t>(1, 1, 1, 1.0, false, 16, threads);
-    told(sizeof(T) == 4 ? "linear, float32" : "linear, float64");
+    told<T>("linear");
     for (int64_t kernel : {1, 3, 5}) {
         for (int64_t stride : {1, 2}) {
             for (int64_t groups : {1, 2, 6}) {
@@ -364,15 +404,17 @@ void check_all(int64_t threads) {
         }
     }
     check_conv<T>(2, 300, 4, 1, 3, 1, 1, 8, 0.3, true, threads);  // enough channels for several blocks
-    told(sizeof(T) == 4 ? "convolution, float32" : "convolution, float64");
+    told<T>("convolution");
     for (int64_t batch : {2, 16, 19}) check_norm<T>(batch, 5, 7, batch == 16, threads);
-    told(sizeof(T) == 4 ? "batch norm, float32" : "batch norm, float64");
-    for (int64_t n : {1, 7, 100, 5000}) {
-        for (bool absolute : {false, true}) {
-            for (int64_t k : {int64_t(1), (n + 1) / 2, n}) check_select<T>(n, k, absolute, threads);
+    told<T>("batch norm");
+    if constexpr (!std::is_same_v<T, bf16>) {
+        for (int64_t n : {1, 7, 100, 5000}) {
+            for (bool absolute : {false, true}) {
+                for (int64_t k : {int64_t(1), (n + 1) / 2, n}) check_select<T>(n, k, absolute, threads);
+            }
         }
+        told<T>("select");
     }
-    told(sizeof(T) == 4 ? "select, float32" : "select, float64");
 }
 
 }  // namespace
@@ -382,6 +424,7 @@ int main() {
                 wirings_has_threads() ? "with" : "without");
     for (int64_t threads : {1, 3}) {
         if (threads > 1 && !wirings_has_threads()) break;
+        check_all<bf16>(threads);
         check_all<float>(threads);
         check_all<double>(threads);
     }

@@ -20,7 +20,12 @@ from wirings.kernels import (
     with_halo,
 )
 
-TOLERANCE = {torch.float64: {"rtol": 1e-11, "atol": 1e-11}, torch.float32: {"rtol": 2e-5, "atol": 3e-4}}
+F64, F32, BF16 = torch.float64, torch.float32, torch.bfloat16
+TOLERANCE = {
+    F64: {"rtol": 1e-11, "atol": 1e-11},
+    F32: {"rtol": 2e-5, "atol": 3e-4},
+    BF16: {"rtol": 2.0**-8, "atol": 3e-4},  # float32 sums, rounded once
+}
 
 
 def problem(shape, batch, size, *, density=0.4, seed=0, dtype=torch.float64, **how):
@@ -54,13 +59,14 @@ def oracle(index, values, x, bias, grad, relu):
     size=st.tuples(st.integers(1, 13), st.integers(1, 18)),
     batch=st.sampled_from([1, 13, 16, 17, 33]),
     density=st.sampled_from([0.0, 0.2, 1.0]),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
+    dtype=st.sampled_from([F32, F64, BF16]),
+    wide=st.booleans(),
     relu=st.booleans(),
     channels_last=st.booleans(),
     seed=st.integers(0, 99),
 )
 def test_plain_tensors_agree_with_the_dense_convolution(
-    any_build, kernel, stride, padding, grouping, size, batch, density, dtype, relu, channels_last, seed
+    any_build, kernel, stride, padding, grouping, size, batch, density, dtype, wide, relu, channels_last, seed
 ):
     assume(all(n + 2 * padding >= k for n, k in zip(size, kernel, strict=True)))
     groups, group_in, group_out = grouping
@@ -69,13 +75,16 @@ def test_plain_tensors_agree_with_the_dense_convolution(
     index, values, x, bias, grad = problem(shape, batch, size, density=density, seed=seed, dtype=dtype, **how)
     y, gx, gv, gb = oracle(index, values, x, bias, grad, relu)
     close = TOLERANCE[dtype]
+    if wide and dtype == BF16:  # kept in float32, as under autocast: rounded as they go in, their gradients are not
+        values, bias = values.float() * (1 + 2.0**-11), bias.float()
     if channels_last:
         x, grad = (t.contiguous(memory_format=torch.channels_last) for t in (x, grad))
     assert_close(conv_forward(index, values, x, bias=bias, relu=relu).double(), y, **close)
     output = y.to(dtype) if relu else None
     back = conv_backward(index, values, x, grad, output=output, need_bias=True)
-    for found, exact in zip(back, (gx, gv, gb), strict=True):
-        assert_close(found.double(), exact, **close)
+    for found, exact, like in zip(back, (gx, gv, gb), (x, values, bias), strict=True):
+        assert found.dtype == like.dtype
+        assert_close(found.double(), exact, **TOLERANCE[found.dtype])
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -104,33 +113,36 @@ def test_planes_agree_whatever_their_halo_and_keep_it_zero(any_build, stride, ha
 @pytest.mark.parametrize(
     ("stride", "size", "kernel"), [(1, (9, 19), 3), (2, (9, 19), 3), (1, (4, 5), 3), (1, (6, 9), 1)]
 )
-def test_channels_too_many_for_the_first_cache_are_taken_in_blocks(any_build, stride, size, kernel):
+@pytest.mark.parametrize("dtype", [F64, BF16])
+def test_channels_too_many_for_the_first_cache_are_taken_in_blocks(any_build, stride, size, kernel, dtype):
     shape = (21, 70 if kernel == 3 else 150, kernel, kernel)
-    index, values, x, bias, grad = problem(shape, 17, size, density=0.6, stride=stride, padding=kernel // 2)
+    how = {"stride": stride, "padding": kernel // 2}
+    index, values, x, bias, grad = problem(shape, 17, size, density=0.6, dtype=dtype, **how)
     inner = (
         torch.arange(index.nnz) % 7 > 0
     )  # what is left out: whole rows at both ends, and a block of channels in some
     flat, columns = index.flat(), index.shape[1]
     inner &= (flat // columns > 0) & (flat // columns < 20)
     inner &= (flat // columns % 3 > 0) | (flat % columns > columns // 2)
-    index = ConvIndex(shape, flat[inner], stride=stride, padding=kernel // 2)
-    values = values[inner]
+    index, values, close = ConvIndex(shape, flat[inner], **how), values[inner], TOLERANCE[dtype]
     y, gx, gv, gb = oracle(index, values, x, bias, grad, True)
-    assert_close(conv_forward(index, values, x, bias=bias, relu=True), y, **TOLERANCE[torch.float64])
-    back = conv_backward(index, values, x, grad, output=y, need_bias=True)
+    assert_close(conv_forward(index, values, x, bias=bias, relu=True).double(), y, **close)
+    back = conv_backward(index, values, x, grad, output=y.to(dtype), need_bias=True)
     for found, exact in zip(back, (gx, gv, gb), strict=True):
-        assert_close(found, exact, **TOLERANCE[torch.float64])
+        assert_close(found.double(), exact, **close)
     added = torch.randn_like(x)
     more = conv_planes_backward(index, values, to_planes(x), to_planes(grad * (y > 0)), onto=to_planes(added).data)
-    assert_close(from_planes(more.x), gx + added, **TOLERANCE[torch.float64])
+    assert_close(from_planes(more.x).double(), gx + added, **close)
 
 
 @pytest.mark.parametrize("size", [2**11, 2**13, 2**15, 2**20])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_the_size_of_the_first_cache_changes_rounding_only(build, monkeypatch, size, stride):
+@pytest.mark.parametrize("dtype", [F64, BF16])
+def test_the_size_of_the_first_cache_changes_rounding_only(build, monkeypatch, size, stride, dtype):
     monkeypatch.setattr("wirings.kernels.conv.first_level_cache", lambda: size)
+    how = {"stride": stride, "padding": 1, "dtype": dtype}
     for density in (0.1, 0.4, 0.65):
-        index, values, x, bias, grad = problem((13, 20, 3, 3), 17, (7, 9), density=density, stride=stride, padding=1)
+        index, values, x, bias, grad = problem((13, 20, 3, 3), 17, (7, 9), density=density, **how)
         y, gx, gv, gb = oracle(index, values, x, bias, grad, False)
         results = []
         for count in (1, 3):
@@ -139,28 +151,31 @@ def test_the_size_of_the_first_cache_changes_rounding_only(build, monkeypatch, s
             results.append([conv_forward(index, values, x, bias=bias), *back])
         for found, again, exact in zip(*results, (y, gx, gv, gb), strict=True):
             assert torch.equal(found, again)
-            assert_close(found, exact, **TOLERANCE[torch.float64])
+            assert_close(found.double(), exact, **TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("size", [2**12, 2**15, 2**20])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_few_connections_are_taken_in_blocks_of_the_second_cache(build, monkeypatch, size, stride):
+@pytest.mark.parametrize("dtype", [F64, BF16])
+def test_few_connections_are_taken_in_blocks_of_the_second_cache(build, monkeypatch, size, stride, dtype):
     monkeypatch.setattr("wirings.kernels.conv.first_level_cache", lambda: 2**9)
     monkeypatch.setattr("wirings.kernels.conv.second_level_cache", lambda: size)
+    how = {"stride": stride, "padding": 1, "dtype": dtype}
     for density in (0.0, 0.01, 0.1):
-        index, values, x, bias, grad = problem((13, 20, 3, 3), 17, (7, 9), density=density, stride=stride, padding=1)
+        index, values, x, bias, grad = problem((13, 20, 3, 3), 17, (7, 9), density=density, **how)
         exact = oracle(index, values, x, bias, grad, False)[2]
         results = []
         for count in (1, 3):
             monkeypatch.setattr(native, "threads", lambda work, count=count: count)
             results.append(conv_backward(index, values, x, grad, need_x=False).values)
         assert torch.equal(*results)
-        assert_close(results[0], exact, **TOLERANCE[torch.float64])
+        assert_close(results[0].double(), exact, **TOLERANCE[dtype])
 
 
-def test_layouts_convert_there_and_back(any_build):
-    for batch, channels, size in ((1, 1, (1, 1)), (13, 3, (5, 7)), (33, 18, (4, 16))):
-        x = torch.randn(batch, channels, *size)
+@pytest.mark.parametrize("dtype", [F32, BF16])
+def test_layouts_convert_there_and_back(any_build, dtype):
+    for batch, channels, size in ((1, 1, (1, 1)), (13, 3, (5, 7)), (33, 18, (4, 16)), (50, 33, (2, 17))):
+        x = torch.randn(batch, channels, *size).to(dtype)
         for image in (
             x,
             x.contiguous(memory_format=torch.channels_last),
@@ -170,13 +185,14 @@ def test_layouts_convert_there_and_back(any_build):
             assert planes.shape == x.shape
             assert torch.equal(from_planes(planes), x)
             assert torch.equal(from_planes(planes, channels_last=True), x)
-            lanes = planes.data[-1, ..., (batch - 1) % 16 + 1 :]
+            lanes = planes.data[-1, ..., (batch - 1) % planes.data.shape[4] + 1 :]
             assert lanes.numel() == 0 or not lanes.any()
 
 
-def test_the_number_of_threads_changes_no_bit(build, monkeypatch):
+@pytest.mark.parametrize("dtype", [F32, BF16])
+def test_the_number_of_threads_changes_no_bit(build, monkeypatch, dtype):
     for how in ({"stride": 1, "padding": 1}, {"stride": 2, "padding": 1}, {"stride": 1, "padding": 1, "groups": 2}):
-        index, values, x, bias, grad = problem((6, 4, 3, 3), 37, (9, 10), dtype=torch.float32, **how)
+        index, values, x, bias, grad = problem((6, 4, 3, 3), 37, (9, 10), dtype=dtype, **how)
         results = []
         for count in (1, 2, 3):
             monkeypatch.setattr(native, "threads", lambda work, count=count: count)

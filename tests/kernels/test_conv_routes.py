@@ -59,7 +59,7 @@ def by(monkeypatch):
     size=st.tuples(st.integers(1, 9), st.integers(1, 11)),
     batch=st.sampled_from([1, 13, 64, 129]),
     density=st.sampled_from([0.0, 0.2, 0.7, 1.0]),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
     relu=st.booleans(),
     seed=st.integers(0, 99),
 )
@@ -102,8 +102,9 @@ def test_whatever_the_route_only_rounding_differs(build, by, way, kernel, stride
 
 
 @pytest.mark.parametrize(("way", "kernel", "stride"), CASES)
-def test_the_number_of_threads_changes_no_bit_on_any_route(build, by, monkeypatch, way, kernel, stride):
-    how = {"stride": stride, "padding": kernel // 2, "dtype": torch.float32}
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_number_of_threads_changes_no_bit_on_any_route(build, by, monkeypatch, way, kernel, stride, dtype):
+    how = {"stride": stride, "padding": kernel // 2, "dtype": dtype}
     index, values, x, bias, grad = problem((14, 27, kernel, kernel), 37, (9, 10), **how)
     for evil in (None, math.nan):
         if evil is not None:

@@ -9,7 +9,11 @@ from torch.testing import assert_close
 
 from wirings.kernels import from_planes, native, norm_backward, norm_forward, to_planes, with_halo
 
-TOLERANCE = {torch.float64: {"rtol": 1e-10, "atol": 1e-10}, torch.float32: {"rtol": 1e-4, "atol": 1e-4}}
+TOLERANCE = {
+    torch.float64: {"rtol": 1e-10, "atol": 1e-10},
+    torch.float32: {"rtol": 1e-4, "atol": 1e-4},
+    torch.bfloat16: {"rtol": 2.0**-8, "atol": 1e-4},  # computed in float32, rounded once
+}
 
 
 @settings(max_examples=40, deadline=None)
@@ -21,15 +25,20 @@ TOLERANCE = {torch.float64: {"rtol": 1e-10, "atol": 1e-10}, torch.float32: {"rto
     relu=st.booleans(),
     residual=st.booleans(),
     training=st.booleans(),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    wide=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_planes_agree_with_batch_norm(any_build, batch, channels, size, halo, relu, residual, training, dtype, seed):
+def test_planes_agree_with_batch_norm(
+    any_build, batch, channels, size, halo, relu, residual, training, dtype, wide, seed
+):
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
     x, added, grad = (draw(batch, channels, *size) for _ in range(3))
     x = x * 3 + 5  # far from zero: padding or halo in the statistics would show
     weight, bias, mean, variance = draw(channels), draw(channels), draw(channels), draw(channels).abs() + 0.5
+    if wide and dtype == torch.bfloat16:  # under autocast
+        weight, bias, mean, variance = (t.float() for t in (weight, bias, mean, variance))
     leaves = [t.double().requires_grad_() for t in (x, weight, bias, added)]
     y = F.batch_norm(leaves[0], mean.double(), variance.double(), leaves[1], leaves[2], training=training)
     y = y + leaves[3] if residual else y
@@ -37,9 +46,11 @@ def test_planes_agree_with_batch_norm(any_build, batch, channels, size, halo, re
     y.backward(grad.double())
 
     planes = to_planes(x, halo=halo)
-    planes.data[-1, ..., (batch - 1) % 16 + 1 :] = 7.0  # whatever stands in padding lanes must not matter
+    planes.data[-1, ..., (batch - 1) % planes.data.shape[4] + 1 :] = (
+        7.0  # whatever stands in padding lanes must not matter
+    )
     planes = with_halo(with_halo(planes, 0), halo)
-    given = {} if training else {"mean": mean.to(dtype), "variance": variance.to(dtype)}
+    given = {} if training else {"mean": mean, "variance": variance}
     more = {"residual": to_planes(added)} if residual else {}
     found = norm_forward(planes, weight=weight, bias=bias, relu=relu, **given, **more)
     close = TOLERANCE[dtype]
@@ -71,7 +82,7 @@ def test_planes_agree_with_batch_norm(any_build, batch, channels, size, halo, re
     assert_close(back.bias.double(), leaves[2].grad, **close)
     for planes in (back.x, back.residual):
         if planes is not None:
-            assert not planes.data[-1, ..., (batch - 1) % 16 + 1 :].any()
+            assert not planes.data[-1, ..., (batch - 1) % planes.data.shape[4] + 1 :].any()
             assert torch.equal(with_halo(with_halo(planes, 0), halo).data, planes.data)
     assert (back.residual is not None) == residual
     if residual:

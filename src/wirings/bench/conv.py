@@ -104,6 +104,9 @@ def _case(case: Case, batch: int, against: Sequence[str], rounds: int) -> Result
         contenders.append(Contender(name, planes, density, mask, error=off))
         if mask == "random":
             contenders.append(Contender("wirings, layer by layer", apart, density, mask, error=off))
+        if "dense-bf16" in against and mask != "all":
+            _, planes, off = _ours(index, values.bfloat16(), x.bfloat16())
+            contenders.append(Contender("wirings, bf16", planes, density, mask, error=off))
     kernel = f"{case.kernel} x {case.kernel}" + (f", stride {case.stride}" if case.stride > 1 else "")
     name = f"{case.inner} to {case.out}, {kernel}, {case.side} x {case.side}, batch {batch}"
     return measured(name, contenders, rounds=rounds, batch=batch)

@@ -124,6 +124,8 @@ def _images(case: Images, against: Sequence[str]) -> list[Contender]:
             ours = keep_planes(nets.sparse(net(), wiring)).requires_grad_(False)
             off = nets.error(ours, nets.masked(net(), wiring), x[:2])
             contenders.append(Contender("wirings", nets.inference(ours, x), density, mask, error=off))
+            if "dense-bf16" in against:
+                contenders.append(Contender("wirings, bf16", nets.inference(ours, x, bf16=True), density, mask))
     return contenders
 
 

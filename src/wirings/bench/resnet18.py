@@ -89,4 +89,8 @@ def _case(case: Case, against: Sequence[str], rounds: int) -> Result:
                 off = nets.error(ours.eval(), twin, x[:2])
                 block = nets.training(ours.train(), x, labels, groups=True, fused=True)
                 contenders.append(Contender(name, block, density, mask, error=off))
+            if "dense-bf16" in against:
+                ours = keep_planes(nets.sparse(net(), wiring))
+                block = nets.training(ours, x, labels, bf16=True, groups=True, fused=True)
+                contenders.append(Contender("wirings, bf16", block, density, mask))
     return measured(f"{case.model}, batch {case.batch}", contenders, rounds=rounds, batch=case.batch)

@@ -1,9 +1,9 @@
 """Sparse convolutions: forward, input gradient and weight gradient on plain tensors and on planes.
 
-Sixteen samples lie side by side in *planes* ``(panel, channel, height + 2 halo, width + 2 halo, 16)`` whose halo is
-zero, so that a connection is one address shift and no input is ever unfolded; in forward passes of a few samples,
-pixels lie side by side instead. Kernels of any size, stride 1 or 2, any padding, groups up to depthwise; no dilation.
-As with panels, lanes past the batch hold anything finite in activations and zero in gradients.
+Sixteen samples, of bfloat16 32, lie side by side in *planes* ``(panel, channel, height + 2 halo, width + 2 halo,
+samples)`` whose halo is zero, so that a connection is one address shift and no input is ever unfolded; in forward
+passes of a few samples, pixels lie side by side instead. Kernels of any size, stride 1 or 2, any padding, groups up to
+depthwise; no dilation. As with panels, lanes past the batch hold anything finite in activations and zero in gradients.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from wirings.kernels import native, reference
 from wirings.kernels.index import SparseIndex, Transposed, index_dtype, place_dtype
 from wirings.kernels.lent import lent
 from wirings.kernels.linear import first_level_cache, second_level_cache
-from wirings.kernels.work import ROUTES, few_images, route
+from wirings.kernels.stored import DTYPES, as_stored, check_alike, computed, given, sums
+from wirings.kernels.work import LANES, ROUTES, few_images, route
 
-LANES = 16
 _MOST_ELEMENTS = 2**31 - 1  # of one panel: shifts are int32
 
 
@@ -43,12 +43,17 @@ class PlanesGradients(NamedTuple):
     bias: Tensor | None
 
 
+def lanes_of(dtype: torch.dtype) -> int:
+    """Samples side by side in planes: as many as fill a line of the cache with bfloat16 or float32."""
+    return 2 * LANES if dtype == torch.bfloat16 else LANES
+
+
 @dataclass(frozen=True, eq=False)
 class Planes:
     """A batch of images in planes.
 
     Args:
-        data: ``(panel, channel, height + 2 halo, width + 2 halo, 16)``, contiguous, the halo zero.
+        data: ``(panel, channel, height + 2 halo, width + 2 halo, lanes)``, contiguous, the halo zero; see `lanes_of`.
         batch: samples; the last panel's lanes beyond it are padding.
         halo: width of the zero border.
     """
@@ -58,14 +63,16 @@ class Planes:
     halo: int
 
     def __post_init__(self) -> None:
-        d, h = self.data, self.halo
-        if d.dim() != 5 or d.shape[4] != LANES or d.shape[2] < 2 * h or d.shape[3] < 2 * h or not d.is_contiguous():
+        d, h, lanes = self.data, self.halo, lanes_of(self.data.dtype)
+        if d.dim() != 5 or d.shape[4] != lanes or d.shape[2] < 2 * h or d.shape[3] < 2 * h or not d.is_contiguous():
             shape = tuple(d.shape)
             raise ValueError(
-                f"`data` of `Planes` must be contiguous (panels, channels, height, width, 16). Got {shape}."
+                f"`data` of `Planes` must be contiguous (panels, channels, height, width, {lanes}). Got {shape}."
             )
-        if d.shape[0] != -(-self.batch // LANES) or h < 0:
-            raise ValueError(f"{self.batch} samples need {-(-self.batch // LANES)} panels of 16. Got {d.shape[0]}.")
+        if d.shape[0] != -(-self.batch // lanes) or h < 0:
+            raise ValueError(
+                f"{self.batch} samples need {-(-self.batch // lanes)} panels of {lanes}. Got {d.shape[0]}."
+            )
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -162,13 +169,21 @@ class ConvIndex(SparseIndex):
 def conv_forward(
     index: ConvIndex, values: Tensor, x: Tensor, *, bias: Tensor | None = None, relu: bool = False
 ) -> Tensor:
-    """A sparse convolution on ``(batch, channels, height, width)``; the result has the input's memory format."""
-    if not _compiled(x):
+    """A sparse convolution on ``(batch, channels, height, width)``; the result has the input's memory format.
+
+    Values and bias of another dtype than a bfloat16 input are rounded to it.
+    """
+    if not _compiled(x) or _is_widened(x):
         _, _, height, width = _check_images(index, x.shape)
         index.output_size(height, width)
-        _check_alike("values", values, (index.nnz,), x)
+        check_alike("values", values, (index.nnz,), x, wider=True)
         _check_bias(bias, index, x)
-        return reference.conv(index.dense(values), x, index.stride, index.padding, index.groups, bias, relu)
+        wide = computed(x)
+        own, start = as_stored(values, x).to(wide), None if bias is None else as_stored(bias, x).to(wide)
+        if _compiled(x):
+            return conv_forward(index, own, x.to(wide), bias=start, relu=relu).to(x.dtype)
+        how = index.stride, index.padding, index.groups
+        return reference.conv(index.dense(own), x.to(wide), *how, start, relu).to(x.dtype)
     if few_images(x.shape[0]):
         return _few_forward(index, values, x, bias, relu)
     y = conv_planes_forward(index, values, to_planes(x, halo=index.padding), bias=bias, relu=relu)
@@ -179,7 +194,7 @@ def _few_forward(index: ConvIndex, values: Tensor, x: Tensor, bias: Tensor | Non
     """The same where samples are too few to lie side by side: pixels do."""
     batch, channels, height, width = _check_images(index, x.shape)
     out = index.output_size(height, width)
-    _check_alike("values", values, (index.nnz,), x)
+    check_alike("values", values, (index.nnz,), x)
     _check_bias(bias, index, x)
     p, s = index.padding, index.stride
     numbers = (
@@ -216,17 +231,24 @@ def conv_backward(
     """Gradients of `conv_forward`; ``output`` is its result where that ended in ReLU."""
     batch, _, height, width = _check_images(index, x.shape)
     shape = (batch, index.shape[0], *index.output_size(height, width))
-    _check_alike("values", values, (index.nnz,), x)
+    check_alike("values", values, (index.nnz,), x, wider=True)
     for name, tensor in (("grad", grad), ("output", output)):
         if tensor is not None:
-            _check_alike(name, tensor, shape, x)
+            check_alike(name, tensor, shape, x)
+    wide = computed(x)
+    if _compiled(x) and _is_widened(x):
+        own, ended = as_stored(values, x).to(wide), None if output is None else output.to(wide)
+        back = conv_backward(index, own, x.to(wide), grad.to(wide), output=ended, need_x=need_x, need_bias=need_bias)
+        return ConvGradients(None if back.x is None else back.x.to(x.dtype), *given(back.values, back.bias, values))
     if not _compiled(x):
-        grad = reference.masked(grad, output)
+        grad = reference.masked(grad, output).to(wide)
+        weight = index.dense(as_stored(values, x).to(wide))
         gx, gw = reference.conv_backward(
-            index.dense(values), x, grad, index.stride, index.padding, index.groups, (need_x, True)
+            weight, x.to(wide), grad, index.stride, index.padding, index.groups, (need_x, True)
         )
         assert gw is not None
-        return ConvGradients(gx, gw.reshape(-1)[index.flat()], grad.sum((0, 2, 3)) if need_bias else None)
+        found_values, gb = given(gw.reshape(-1)[index.flat()], grad.sum((0, 2, 3)) if need_bias else None, values)
+        return ConvGradients(None if gx is None else gx.to(x.dtype), found_values, gb)
     halo = index.gradient_halo(height, width) if need_x else 0
     found = conv_planes_backward(
         index,
@@ -252,23 +274,22 @@ def conv_planes_forward(
 ) -> Planes:
     """`conv_forward` from planes to planes; the result's halo is the input's unless told otherwise."""
     batch, _, height, width = _check_images(index, x.shape)
-    _check_alike("values", values, (index.nnz,), x.data)
+    check_alike("values", values, (index.nnz,), x.data, wider=True)
     _check_bias(bias, index, x.data)
     out_height, out_width = index.output_size(height, width)
     halo = x.halo if halo is None else halo
     used = _library(x.data)
     if used is None:
-        plain = reference.conv(index.dense(values), _plain(x), index.stride, index.padding, index.groups, bias, relu)
-        return _planes(plain, batch, halo)
+        return _planes(conv_forward(index, values, _plain(x), bias=bias, relu=relu), batch, halo)
     x = with_halo(x, index.padding) if x.halo < index.padding else x
-    shape = (x.data.shape[0], index.shape[0], out_height + 2 * halo, out_width + 2 * halo, LANES)
+    shape = (x.data.shape[0], index.shape[0], out_height + 2 * halo, out_width + 2 * halo, x.data.shape[4])
     out = lent(shape, x.data.dtype)
     y = Planes(out, batch, halo)
-    values, bias = values.contiguous(), None if bias is None else bias.contiguous()
+    values, bias = as_stored(values, out), None if bias is None else as_stored(bias, out)
     used.call(
         "conv_forward", out.itemsize, index.column.itemsize, _geometry(index, x, y), index.pointer,
-        index.column, values, bias, relu, _route(index, (out_height, out_width), out.shape[0]), x.data, out,
-        native.threads(index.nnz * out_height * out_width * out.shape[0] * LANES),
+        index.column, values, bias, relu, _route(index, y), x.data, out,
+        native.threads(index.nnz * out_height * out_width * out.shape[0] * out.shape[4]),
     )  # fmt: skip
     return y
 
@@ -296,43 +317,45 @@ def conv_planes_backward(
     """
     batch, _, height, width = _check_images(index, x.shape)
     shape = (batch, index.shape[0], *index.output_size(height, width))
-    _check_alike("values", values, (index.nnz,), x.data)
+    check_alike("values", values, (index.nnz,), x.data, wider=True)
     for name, planes in (("grad", grad), ("output", output)):
         if planes is not None and planes.shape != shape:
             raise ValueError(f"`{name}` must have shape {shape}. Got {planes.shape}.")
         if planes is not None:
-            _check_alike(name, planes.data, tuple(planes.data.shape), x.data)
+            check_alike(name, planes.data, tuple(planes.data.shape), x.data)
     if onto is not None:
-        _check_alike("onto", onto, tuple(x.data.shape), x.data)
+        check_alike("onto", onto, tuple(x.data.shape), x.data)
     used = _library(x.data)
     if used is None:
-        plain = None if output is None else _plain(output)
-        found = conv_backward(index, values, _plain(x), _plain(grad), output=plain, need_x=need_x, need_bias=need_bias)
-        gx = None if found.x is None else _planes(found.x, batch, x.halo)
-        if gx is not None and onto is not None:
-            gx = replace(gx, data=gx.data + onto)
-        return PlanesGradients(gx, found.values, found.bias)
+        own, seen, sent = (t.to(computed(t)) for t in (as_stored(values, x.data), _plain(x), _plain(grad)))
+        plain = None if output is None else _plain(output).to(seen.dtype)
+        found = conv_backward(index, own, seen, sent, output=plain, need_x=need_x, need_bias=need_bias)
+        gx = None
+        if found.x is not None:
+            whole = found.x if onto is None else found.x + _plain(replace(x, data=onto))
+            gx = _planes(whole.to(x.data.dtype), batch, x.halo)
+        return PlanesGradients(gx, *given(found.values, found.bias, values))
     grad, gb = _masked(used, grad, output, need_bias)
     padded = with_halo(x, index.padding) if x.halo < index.padding else x
     halo = index.gradient_halo(height, width) if need_x else 0
     grad = with_halo(grad, halo) if grad.halo < halo else grad
-    values = values.contiguous()
-    team = native.threads(index.nnz * shape[2] * shape[3] * x.data.shape[0] * LANES)
-    gradient, gx = values.new_empty(index.nnz), None
-    way = _route(index, shape[2:], x.data.shape[0])
+    stored = as_stored(values, x.data)
+    team = native.threads(index.nnz * shape[2] * shape[3] * x.data.shape[0] * x.data.shape[4])
+    gradient, gx = sums(index.nnz, x.data), None
+    way = _route(index, grad)
     used.call(
-        "conv_weight", values.itemsize, index.column.itemsize, _geometry(index, padded, grad),
+        "conv_weight", stored.itemsize, index.column.itemsize, _geometry(index, padded, grad),
         index.pointer, index.column, padded.data, grad.data, way, gradient, team,
     )  # fmt: skip
     if need_x:
         turned, gx = index.by_input, replace(x, data=lent(x.data.shape, x.data.dtype))
         used.call(
-            "conv_input_onto", values.itemsize, index.column.itemsize, turned.row.itemsize,
+            "conv_input_onto", stored.itemsize, index.column.itemsize, turned.row.itemsize,
             turned.place.itemsize, _geometry(index, x, grad), turned.pointer, turned.row, turned.place,
-            index.column, values, grad.data, None if onto is None else onto.contiguous(), way, gx.data,
+            index.column, stored, grad.data, None if onto is None else onto.contiguous(), way, gx.data,
             team,
         )  # fmt: skip
-    return PlanesGradients(gx, gradient, gb)
+    return PlanesGradients(gx, *given(gradient, gb, values))
 
 
 def to_planes(x: Tensor, *, halo: int = 0) -> Planes:
@@ -346,7 +369,8 @@ def to_planes(x: Tensor, *, halo: int = 0) -> Planes:
     last = _is_channels_last(x)
     x = x if last else x.contiguous()
     batch, channels, height, width = x.shape
-    data = lent((-(-batch // LANES), channels, height + 2 * halo, width + 2 * halo, LANES), x.dtype)
+    lanes = lanes_of(x.dtype)
+    data = lent((-(-batch // lanes), channels, height + 2 * halo, width + 2 * halo, lanes), x.dtype)
     used.call(
         "to_planes", x.itemsize, x.data_ptr(), data, batch, channels, height, width, halo, last,
         native.threads(x.numel()),
@@ -380,22 +404,22 @@ def with_halo(planes: Planes, halo: int) -> Planes:
 def _masked(used: native.Library, grad: Planes, output: Planes | None, need_bias: bool) -> tuple[Planes, Tensor | None]:
     if output is None and not need_bias:
         return grad, None
-    panels, channels, height, width, _ = grad.data.shape
-    gb = grad.data.new_empty(channels) if need_bias else None
+    panels, channels, height, width, lanes = grad.data.shape
+    gb = sums(channels, grad.data) if need_bias else None
     if output is not None:
         output = with_halo(output, grad.halo)
     kept = None if output is None else lent(grad.data.shape, grad.data.dtype)
     used.call(
         "mask_panels", grad.data.itemsize, None if output is None else output.data, grad.data, kept, gb,
-        panels, channels, height * width * LANES, native.threads(grad.data.numel()),
+        panels, channels, height * width * lanes, native.threads(grad.data.numel()),
     )  # fmt: skip
     return (grad if kept is None else replace(grad, data=kept)), gb
 
 
-def _route(index: ConvIndex, output: tuple[int, int], panels: int) -> int:
-    way = route(
-        index.nnz, index.weight_shape, output=output, panels=panels, stride=index.stride, groups=index.groups
-    )  # fmt: skip
+def _route(index: ConvIndex, y: Planes) -> int:
+    panels, half = y.data.shape[0] * y.data.shape[4] // LANES, y.data.dtype == torch.bfloat16
+    shape, stride, groups = index.weight_shape, index.stride, index.groups
+    way = route(index.nnz, shape, output=y.shape[2:], panels=panels, stride=stride, groups=groups, half=half)
     return ROUTES.index(way)
 
 
@@ -403,7 +427,8 @@ def _geometry(index: ConvIndex, x: Planes, y: Planes) -> ctypes.Array[ctypes.c_i
     for planes in (x, y):
         if planes.data.numel() // max(1, planes.data.shape[0]) > _MOST_ELEMENTS:
             raise ValueError(
-                f"sixteen images of {planes.shape[1:]} are too large for the kernels; run this layer masked."
+                f"{planes.data.shape[4]} images of {planes.shape[1:]} are too large for the kernels; run this layer "
+                "masked."
             )
     numbers = (
         x.data.shape[0], index.in_channels, index.shape[0], index.groups, *index.kernel, index.stride, index.padding,
@@ -413,8 +438,9 @@ def _geometry(index: ConvIndex, x: Planes, y: Planes) -> ctypes.Array[ctypes.c_i
 
 
 def _planes(x: Tensor, batch: int, halo: int) -> Planes:
-    padded = F.pad(x, (halo, halo, halo, halo, 0, 0, 0, -batch % LANES))
-    return Planes(padded.view(-1, LANES, *padded.shape[1:]).permute(0, 2, 3, 4, 1).contiguous(), batch, halo)
+    lanes = lanes_of(x.dtype)
+    padded = F.pad(x, (halo, halo, halo, halo, 0, 0, 0, -batch % lanes))
+    return Planes(padded.view(-1, lanes, *padded.shape[1:]).permute(0, 2, 3, 4, 1).contiguous(), batch, halo)
 
 
 def _plain(planes: Planes) -> Tensor:
@@ -431,7 +457,12 @@ def _compiled(x: Tensor) -> bool:
 
 
 def _library(x: Tensor) -> native.Library | None:
-    return native.library() if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) else None
+    return native.library() if x.device.type == "cpu" and x.dtype in DTYPES else None
+
+
+def _is_widened(x: Tensor) -> bool:
+    """Whether images of bfloat16 are so few that half of the lanes would be padding: float32 has fewer of them."""
+    return x.dtype == torch.bfloat16 and x.shape[0] <= LANES
 
 
 def _check_images(index: ConvIndex, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -442,12 +473,4 @@ def _check_images(index: ConvIndex, shape: tuple[int, ...]) -> tuple[int, int, i
 
 def _check_bias(bias: Tensor | None, index: ConvIndex, like: Tensor) -> None:
     if bias is not None:
-        _check_alike("bias", bias, (index.shape[0],), like)
-
-
-def _check_alike(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor) -> None:
-    if tensor.shape != shape:
-        raise ValueError(f"`{name}` must have shape {tuple(shape)}. Got {tuple(tensor.shape)}.")
-    if tensor.dtype != like.dtype or tensor.device != like.device:
-        wanted, got = (f"{t.dtype} on {t.device}" for t in (like, tensor))
-        raise TypeError(f"`{name}` must be {wanted}, as its input is. Got {got}.")
+        check_alike("bias", bias, (index.shape[0],), like, wider=True)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from wirings.kernels import native
 from wirings.kernels.index import SparseIndex, place_dtype
-from wirings.kernels.linear import DTYPES, linear_forward
+from wirings.kernels.linear import linear_forward
+from wirings.kernels.stored import DTYPES
 
 LANES = 16
 _FEW = 1024  # bytes of values a row; with more of them single rows fill vectors as well, and memory is the limit

@@ -29,10 +29,9 @@ from torch import Tensor
 
 from wirings.kernels import native, reference
 from wirings.kernels.index import SparseIndex
+from wirings.kernels.stored import DTYPES, as_stored, check_alike, computed, given, sums
 
 WIDTHS = (128, 64, 32, 16)
-DTYPES = (torch.float32, torch.float64, torch.bfloat16)
-"""Of activations, that there are compiled kernels for."""
 _SMALL_BATCH = 2  # up to here connections gather from single samples; from 3 on a padded panel of 16 is faster
 
 
@@ -63,7 +62,7 @@ def linear_forward(
     rows, columns = index.shape
     if used is None:
         return _reference_forward(index, values, x, bias, relu)
-    values, bias = _as_stored(values, x), None if bias is None else _as_stored(bias, x)
+    values, bias = as_stored(values, x), None if bias is None else as_stored(bias, x)
     batch = x.shape[0]
     y = x.new_empty(batch, rows)
     small = 1 <= batch <= _SMALL_BATCH
@@ -95,19 +94,19 @@ def linear_backward(
     """
     rows, columns = index.shape
     x, grad = _plain("x", x, columns), _plain("grad", grad, rows)
-    _check_alike("grad", grad, (x.shape[0], rows), x)
+    check_alike("grad", grad, (x.shape[0], rows), x)
     if output is not None:
-        _check_alike("output", output, (x.shape[0], rows), x)
+        check_alike("output", output, (x.shape[0], rows), x)
         output = output.contiguous()
     _check_values(index, values, x)
     used = _library(x)
     if used is None:
         return _reference_backward(index, values, x, grad, output, need_x, need_bias)
-    stored, batch = _as_stored(values, x), x.shape[0]
+    stored, batch = as_stored(values, x), x.shape[0]
     if batch == 0:
         return _nothing(index, values, x, rows, need_x, need_bias)
     gx = torch.empty_like(x) if need_x else None
-    gradient, gb = _sums(index.nnz, x), _sums(rows, x) if need_bias else None
+    gradient, gb = sums(index.nnz, x), sums(rows, x) if need_bias else None
     width = panel_width(max(rows, columns), x.itemsize, batch)
     team = native.threads(2 * batch * index.nnz)
     if need_x:
@@ -121,7 +120,7 @@ def linear_backward(
             "sddmm", x.itemsize, index.column.itemsize, index.pointer, index.column, grad, x, output,
             gradient, gb, batch, rows, columns, width, team,
         )  # fmt: skip
-    return _given(gx, gradient, gb, values)
+    return LinearGradients(gx, *given(gradient, gb, values))
 
 
 def sddmm(index: SparseIndex, a: Tensor, b: Tensor) -> Tensor:
@@ -134,7 +133,7 @@ def sddmm(index: SparseIndex, a: Tensor, b: Tensor) -> Tensor:
         >>> sddmm(corners, torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0, 5.0]]))
         tensor([ 3., 10.])
     """
-    return linear_backward(index, b.new_zeros(index.nnz, dtype=_computed(b)), b, a, need_x=False).values
+    return linear_backward(index, b.new_zeros(index.nnz, dtype=computed(b)), b, a, need_x=False).values
 
 
 def panel_width(features: int, itemsize: int = 4, batch: int | None = None) -> int:
@@ -217,7 +216,7 @@ def panels_forward(
     if used is None:
         x = reference.unpack(panels, count * width)
         return reference.pack(_reference_forward(index, values, x, bias, relu), width)
-    values, bias = _as_stored(values, panels), None if bias is None else _as_stored(bias, panels)
+    values, bias = as_stored(values, panels), None if bias is None else as_stored(bias, panels)
     y = panels.new_empty(count, rows, width)
     used.call(
         "forward_panels", y.itemsize, index.column.itemsize, index.pointer, index.column, values, bias,
@@ -240,9 +239,9 @@ def panels_backward(
     rows, columns = index.shape
     panels, grad = _panels("panels", panels, columns), _panels("grad", grad, rows)
     count, _, width = panels.shape
-    _check_alike("grad", grad, (count, rows, width), panels)
+    check_alike("grad", grad, (count, rows, width), panels)
     if output is not None:
-        _check_alike("output", output, (count, rows, width), panels)
+        check_alike("output", output, (count, rows, width), panels)
         output = output.contiguous()
     _check_values(index, values, panels)
     used = _library(panels)
@@ -254,16 +253,16 @@ def panels_backward(
     if count == 0:
         return _nothing(index, values, panels, rows, need_x, need_bias)
     gx = torch.empty_like(panels) if need_x else None
-    gradient, gb = _sums(index.nnz, panels), _sums(rows, panels) if need_bias else None
+    gradient, gb = sums(index.nnz, panels), sums(rows, panels) if need_bias else None
     team = native.threads(2 * count * width * index.nnz)
     if need_x:
         turned = index.transposed
         used.call(
             "backward_panels", grad.itemsize, turned.row.itemsize, turned.place.itemsize, turned.pointer,
-            turned.row, turned.place, _as_stored(values, panels), panels, grad, output, gx, gradient, gb, count,
+            turned.row, turned.place, as_stored(values, panels), panels, grad, output, gx, gradient, gb, count,
             rows, columns, width, team,
         )  # fmt: skip
-        return _given(gx, gradient, gb, values)
+        return LinearGradients(gx, *given(gradient, gb, values))
     if output is not None or need_bias:
         kept = torch.empty_like(grad) if output is not None else None
         used.call(
@@ -275,12 +274,12 @@ def panels_backward(
         "sddmm_panels", grad.itemsize, index.column.itemsize, index.pointer, index.column, grad, panels,
         gradient, count, rows, columns, width, team,
     )  # fmt: skip
-    return _given(None, gradient, gb, values)
+    return LinearGradients(None, *given(gradient, gb, values))
 
 
 def _reference_forward(index: SparseIndex, values: Tensor, x: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-    wide = _computed(x)
-    values, bias = _as_stored(values, x).to(wide), None if bias is None else _as_stored(bias, x).to(wide)
+    wide = computed(x)
+    values, bias = as_stored(values, x).to(wide), None if bias is None else as_stored(bias, x).to(wide)
     y = reference.linear(index.row, index.column.long(), values, x.to(wide), index.shape[0], bias, relu)
     return y.to(x.dtype)
 
@@ -288,12 +287,12 @@ def _reference_forward(index: SparseIndex, values: Tensor, x: Tensor, bias: Tens
 def _reference_backward(
     index: SparseIndex, values: Tensor, x: Tensor, grad: Tensor, output: Tensor | None, need_x: bool, need_bias: bool
 ) -> LinearGradients:
-    row, column, wide = index.row, index.column.long(), _computed(x)
+    row, column, wide = index.row, index.column.long(), computed(x)
     grad = reference.masked(grad, output).to(wide)
-    stored = _as_stored(values, x).to(wide)
+    stored = as_stored(values, x).to(wide)
     gx = reference.spmm(column, row, stored, grad, index.shape[1]).to(x.dtype) if need_x else None
     gradient = reference.sddmm(row, column, grad, x.to(wide))
-    return _given(gx, gradient, grad.sum(0) if need_bias else None, values)
+    return LinearGradients(gx, *given(gradient, grad.sum(0) if need_bias else None, values))
 
 
 def _nothing(
@@ -306,26 +305,6 @@ def _nothing(
 def _library(x: Tensor) -> native.Library | None:
     compiled = x.device.type == "cpu" and x.dtype in DTYPES
     return native.library() if compiled else None
-
-
-def _computed(x: Tensor) -> torch.dtype:
-    """What products and sums of such numbers are computed in."""
-    return torch.promote_types(x.dtype, torch.float32)
-
-
-def _as_stored(tensor: Tensor, x: Tensor) -> Tensor:
-    """Values or bias in the dtype of the activations."""
-    return tensor.to(x.dtype).contiguous()
-
-
-def _sums(n: int, x: Tensor) -> Tensor:
-    """Room for what is added up over the batch."""
-    return torch.empty(n, dtype=_computed(x), device=x.device)
-
-
-def _given(gx: Tensor | None, gradient: Tensor, gb: Tensor | None, values: Tensor) -> LinearGradients:
-    """The sums, rounded where the values are narrower."""
-    return LinearGradients(gx, gradient.to(values.dtype), None if gb is None else gb.to(values.dtype))
 
 
 def _plain(name: str, x: Tensor, features: int | None) -> Tensor:
@@ -356,20 +335,11 @@ def _check_floating(name: str, x: Tensor) -> None:
 
 
 def _check_values(index: SparseIndex, values: Tensor, like: Tensor) -> None:
-    _check_alike("values", values, (index.nnz,), like, wider=True)
+    check_alike("values", values, (index.nnz,), like, wider=True)
     if index.device != like.device:
         raise ValueError(f"the index is on {index.device}, its input on {like.device}; move one with `.to(...)`.")
 
 
 def _check_bias(bias: Tensor | None, index: SparseIndex, like: Tensor) -> None:
     if bias is not None:
-        _check_alike("bias", bias, (index.shape[0],), like, wider=True)
-
-
-def _check_alike(name: str, tensor: Tensor, shape: tuple[int, ...], like: Tensor, *, wider: bool = False) -> None:
-    if tensor.shape != shape:
-        raise ValueError(f"`{name}` must have shape {shape}. Got {tuple(tensor.shape)}.")
-    fits = tensor.dtype == like.dtype or (wider and like.dtype == torch.bfloat16 and tensor.dtype in DTYPES)
-    if not fits or tensor.device != like.device:
-        wanted, got = (f"{t.dtype} on {t.device}" for t in (like, tensor))
-        raise TypeError(f"`{name}` must be {wanted}, as its input is. Got {got}.")
+        check_alike("bias", bias, (index.shape[0],), like, wider=True)

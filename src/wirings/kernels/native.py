@@ -115,6 +115,11 @@ def isa() -> str:
     return "torch" if used is None else used.isa
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the build in use multiplies pairs of bfloat16, and does not widen them first."""
+    return isa() == "avx512bf16"
+
+
 def describe() -> str:
     """One line for people: which kernels run here, and why not better ones."""
     used = library()

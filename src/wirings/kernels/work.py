@@ -32,6 +32,9 @@ _FACTOR, _TURN, _KERNEL = 0.55, 11.0, 3.0
 """What a product of Winograd's algorithm, a number it turns into a factor, and one of its kernel cost, in products of a
 connection with a pixel: fixed, measured on AVX-512 (layers of 16 to 512 channels, batches of 16 to 128)."""
 
+_HALF = 1.6
+"""How many connections of bfloat16 take as long as one of float32; Winograd's products are float32's."""
+
 _TILE, _POINTS, _TAPS = 4, 36, 9
 _CHANNELS, _OUTPUTS = 12, 32  # whose multiples Winograd's kernels work on
 
@@ -180,7 +183,14 @@ def few_images(batch: int) -> bool:
 
 
 def route(
-    nnz: int, shape: tuple[int, ...], *, output: tuple[int, int], panels: int, stride: int = 1, groups: int = 1
+    nnz: int,
+    shape: tuple[int, ...],
+    *,
+    output: tuple[int, int],
+    panels: int,
+    stride: int = 1,
+    groups: int = 1,
+    half: bool = False,
 ) -> Route:
     """How the kernels multiply a sparse convolution: the same numbers but for rounding, at different cost.
 
@@ -205,14 +215,17 @@ def route(
         output: height and width of the result.
         panels: of sixteen samples.
         stride, groups: of the convolution; with more than one group it is always made by connections.
+        half: whether images are bfloat16, whose connections are multiplied by pairs, and never filled.
     """
     if groups > 1:
         return "connections"
     if shape[2:] == (3, 3) and stride == 1:
         made = _FACTOR * _factors(shape, output, panels) / 3
         made += _TURN * _turned(shape, output, panels) + _KERNEL * _POINTS * shape[0] * shape[1]
-        if nnz * math.prod(output) * panels > made:
+        if nnz * math.prod(output) * panels > made * (_HALF if half else 1):
             return "winograd"
+    if half:
+        return "connections"
     return "filled" if nnz >= filled_from(shape) * math.prod(shape) else "connections"
 
 

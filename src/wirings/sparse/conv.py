@@ -11,6 +11,7 @@ from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.kernels.conv import ConvIndex, conv_backward, conv_forward
 from wirings.kernels.index import SparseIndex
+from wirings.kernels.stored import computed
 from wirings.kernels.work import LANES, route
 from wirings.sparse.layer import SparseLayer
 from wirings.sparse.planes import PlaneImages, convolved
@@ -167,11 +168,12 @@ class SparseConv2d(SparseLayer):
         assert isinstance(index, ConvIndex)
         if index.nnz == index.shape[0] * index.shape[1]:
             return self.gradient_rows(0, index.shape[0], x, grad).reshape(-1)
-        return conv_backward(index, x.new_zeros(index.nnz), x, grad, need_x=False).values
+        return conv_backward(index, x.new_zeros(index.nnz, dtype=computed(x)), x, grad, need_x=False).values
 
     def gradient_rows(self, first: int, last: int, x: Tensor, grad: Tensor) -> Tensor:
         stride, padding, groups = (self._geometry[name] for name in ("stride", "padding", "groups"))
         outs, ins = self.out_channels // groups, self.weight_shape[1]
+        x, grad = x.to(computed(x)), grad.to(computed(grad))
         parts = []
         while first < last:  # a convolution without groups at a time
             group = first // outs

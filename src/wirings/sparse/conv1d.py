@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,6 @@ class SparseConv1D(SparseLayer):
     Made by :func:`wirings.to_sparse`. Names, shapes and checkpoints stay those of the dense layer; the kernels see the
     transpose, which costs one gather of the values a pass.
     """
-
-    takes_bfloat16: ClassVar[bool] = True
 
     def __init__(self, support: Support, values: Tensor, bias: Tensor | None, kind: type[nn.Module]) -> None:
         super().__init__(support, values, bias)

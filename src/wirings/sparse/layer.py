@@ -42,9 +42,6 @@ class SparseLayer(nn.Module):
     sparse_values: ClassVar[tuple[str, ...]] = ("values",)
     """Names of the 1-D parameters that are weights, not biases: :func:`wirings.param_groups` decays them."""
 
-    takes_bfloat16: ClassVar[bool] = False
-    """Whether the kernels of this kind of layer read and write bfloat16; for others it is widened to float32."""
-
     pointer: Tensor
     column: Tensor
     used: Tensor | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,7 +13,8 @@ from wirings.core.support import Support
 from wirings.core.topology import Topology
 from wirings.kernels.index import SparseIndex
 from wirings.kernels.interleaved import pays
-from wirings.kernels.linear import DTYPES, linear_backward, linear_forward, sddmm
+from wirings.kernels.linear import linear_backward, linear_forward, sddmm
+from wirings.kernels.stored import DTYPES
 from wirings.sparse.layer import SparseLayer
 from wirings.sparse.rest import Rest
 from wirings.sparse.values import density_of, drawn, values_of
@@ -35,8 +36,6 @@ class SparseLinear(SparseLayer):
         >>> layer.values.numel(), layer.weight_shape
         (1000, (1000000, 1000000))
     """
-
-    takes_bfloat16: ClassVar[bool] = True
 
     def __init__(self, support: Support, values: Tensor, bias: Tensor | None = None) -> None:
         super().__init__(support, values, bias)

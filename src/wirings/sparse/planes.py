@@ -26,7 +26,8 @@ from wirings.kernels.conv import (
     to_planes,
 )
 from wirings.kernels.norm import norm_backward, norm_forward
-from wirings.kernels.work import few_images
+from wirings.kernels.stored import DTYPES
+from wirings.kernels.work import LANES, few_images
 from wirings.sparse.product import refuse_second_derivative
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def keep_planes(model: nn.Module) -> nn.Module:
     """Let activations inside a module stay in planes from sparse convolution to sparse convolution; returns the module.
 
     What goes in and what comes out are tensors as ever, and the numbers are the same. Batch norm, the addition of a
-    shortcut and ReLU run in one pass. Under autocast they stay float32 from a float32 input on. Where planes cannot be
-    (another device, torch.compile, half precision) nothing changes.
+    shortcut and ReLU run in one pass. Under autocast they are bfloat16 where the processor multiplies it, and else stay
+    float32 from a float32 input on. Where planes cannot be (another device, torch.compile, float16) nothing changes.
     Forward hooks on modules inside see :class:`PlaneImages`, which behave as the tensor.
 
     Example:
@@ -70,18 +71,29 @@ def convolved(layer: SparseConv2d, x: Tensor | PlaneImages) -> PlaneImages | Non
     if not getattr(_region, "depth", 0) or torch.compiler.is_compiling() or layer.used is not None:
         return None
     values = layer.values
-    fits = x.dim() == 4 and x.dtype == values.dtype and x.device.type == "cpu" and x.shape[0] > 0
-    if not (fits and values.dtype in (torch.float32, torch.float64) and native.available()):
+    if x.dim() != 4 or x.device.type != "cpu" or x.shape[0] == 0 or not native.available():
+        return None
+    wanted = torch.bfloat16 if _narrows(x, values) else values.dtype
+    if wanted not in DTYPES or (x.dtype != wanted and wanted == values.dtype):
         return None
     if few_images(x.shape[0]) and not torch.is_grad_enabled():
         return None  # most lanes would be padding
     index = layer.index
     assert isinstance(index, ConvIndex)
+    if x.dtype != wanted:
+        x = (x.tensor() if isinstance(x, PlaneImages) else x).to(wanted)
     images = x if isinstance(x, PlaneImages) else PlaneImages.of(x, halo=index.padding)
     data, again = _Conv.apply(images.data, values, layer.bias, layer, index, images.batch, images.halo)  # type: ignore[no-untyped-call]
     if again is not None:
         images._data = again
     return PlaneImages(data, images.batch, _after(images.halo), last=images.last)
+
+
+def _narrows(x: Tensor | PlaneImages, values: Tensor) -> bool:
+    """Whether to go on in bfloat16 under autocast: where that is faster, and half of the lanes are not padding."""
+    autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    halves = all(t.dtype in (torch.float32, torch.bfloat16) for t in (x, values))
+    return autocast and halves and native.multiplies_bfloat16() and x.shape[0] > LANES
 
 
 def _after(halo: int) -> int:
@@ -114,7 +126,7 @@ class PlaneImages:
     """A batch of images in planes, under autograd; whoever does not know planes sees the tensor.
 
     Args:
-        data: the planes, ``(panel, channel, height + 2 halo, width + 2 halo, 16)``.
+        data: the planes, ``(panel, channel, height + 2 halo, width + 2 halo, lanes)``.
         batch: samples.
         halo: width of the zero border.
         norm: instead of ``data``, a batch norm still to be made.
@@ -284,7 +296,7 @@ def _batch_norm(
     if not isinstance(x, PlaneImages):
         return NotImplemented
     given = [t for t in (running_mean, running_var, weight, bias) if t is not None]
-    if any(t.dtype != x.dtype for t in given):
+    if any(t.dtype not in (x.dtype, torch.promote_types(x.dtype, torch.float32)) for t in given):
         return NotImplemented
     running = None if running_mean is None or running_var is None else (running_mean, running_var)
     if not training and running is None:
@@ -412,8 +424,8 @@ class _NormInPlanes(torch.autograd.Function):
             norm.counted[0] = True
             _, _, height, width = x.shape
             count = batch * height * width
-            norm.running[0].lerp_(made.mean, norm.momentum)
-            norm.running[1].lerp_(made.variance * (count / (count - 1)), norm.momentum)
+            for moving, seen in zip(norm.running, (made.mean, made.variance * (count / (count - 1))), strict=True):
+                moving.lerp_(seen.to(moving.dtype), norm.momentum)
         ended = made.y.data if norm.relu and added is not None else None
         ctx.save_for_backward(data, weight, bias, made.mean.clone(), made.variance.clone(), ended)
         ctx.batch, ctx.halo, ctx.eps, ctx.constant, ctx.relu = batch, halo, norm.eps, not norm.training, norm.relu

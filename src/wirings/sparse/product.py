@@ -21,8 +21,8 @@ _HALVES = (torch.float16, torch.bfloat16)
 def sparse_product(layer: SparseLayer, x: Tensor) -> Tensor:
     """The layer's result for ``x``, with autocast and half precision as a dense layer has them.
 
-    Layers that can take bfloat16 get it as it is, with values and bias in whatever dtype they are kept; for others
-    halves are widened to float32, and the result narrowed again.
+    The kernels take bfloat16 as it is, with values and bias in whatever dtype they are kept; float16 is widened to
+    float32, and the result narrowed again.
     """
     device = x.device.type
     autocast = torch.is_autocast_enabled(device) and x.dtype != torch.float64
@@ -33,7 +33,7 @@ def sparse_product(layer: SparseLayer, x: Tensor) -> Tensor:
         if not autocast and x.dtype != values.dtype:
             kind = type(layer).__name__
             raise TypeError(f"the input of `{kind}` must be {values.dtype}, as its values are. Got {x.dtype}.")
-        if wanted == torch.bfloat16 and layer.takes_bfloat16:
+        if wanted == torch.bfloat16:
             x = x.to(wanted)
         else:
             x = x.to(torch.float32)

@@ -10,7 +10,8 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from wirings.kernels import native
 from wirings.kernels.index import SparseIndex
-from wirings.kernels.linear import DTYPES, pack, panel_width, panels_backward, panels_forward, unpack
+from wirings.kernels.linear import pack, panel_width, panels_backward, panels_forward, unpack
+from wirings.kernels.stored import DTYPES
 from wirings.sparse.linear import SparseLinear
 from wirings.sparse.product import refuse_second_derivative
 

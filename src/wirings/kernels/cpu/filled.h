@@ -28,7 +28,7 @@ struct Filled {
 };
 
 // RX output pixels of one block of rows; whether there is no NaN among them.
-template <class T, int RX, int S, class G>
+template <class T, int RX, int STRIDE, class G>
 bool filled_tile(const Filled<T>& a, int64_t block, const G& grid, const T* bias, bool relu, const T* in, T* out) {
     constexpr int M = FILLED_ROWS;
     const int64_t first = block * M, have = std::min<int64_t>(M, a.rows - first);
@@ -51,7 +51,7 @@ bool filled_tile(const Filled<T>& a, int64_t block, const G& grid, const T* bias
             const T* p = in + a.shift[k] + lane;
             Vector<T> from[RX];
 #pragma GCC unroll 4
-            for (int x = 0; x < RX; x++) from[x] = load(p + x * S * LANES);
+            for (int x = 0; x < RX; x++) from[x] = load(p + x * STRIDE * LANES);
 #pragma GCC unroll 8
             for (int m = 0; m < M; m++) {
                 Vector<T> some = splat(w[m]);
@@ -75,7 +75,7 @@ bool filled_tile(const Filled<T>& a, int64_t block, const G& grid, const T* bias
     return true;
 }
 
-template <class T, int S, class G>
+template <class T, int STRIDE, class G>
 bool filled_strip(const Filled<T>& a, int64_t block, const G& grid, const T* bias, bool relu, const T* in, T* out) {
     int64_t x = 0;
     bool good = true;
@@ -83,7 +83,7 @@ bool filled_strip(const Filled<T>& a, int64_t block, const G& grid, const T* bia
         constexpr int RX = rx();
         if constexpr (RX <= FILLED_PIXELS) {
             for (; x + RX <= grid.width; x += RX) {
-                good &= filled_tile<T, RX, S>(a, block, grid, bias, relu, in + x * S * LANES, out + x * grid.out_pixel);
+                good &= filled_tile<T, RX, STRIDE>(a, block, grid, bias, relu, in + x * STRIDE * LANES, out + x * grid.out_pixel);
             }
         }
     };

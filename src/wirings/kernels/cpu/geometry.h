@@ -21,7 +21,13 @@ struct Geometry {
     int64_t group_out() const { return out_channels / groups; }
 };
 
-inline Planes input_of(const Geometry& g) { return {g.in_channels, g.height, g.width, g.halo}; }
-inline Planes output_of(const Geometry& g) { return {g.out_channels, g.out_height, g.out_width, g.out_halo}; }
+template <class S>
+Planes input_of(const Geometry& g) {
+    return {g.in_channels, g.height, g.width, g.halo, LANES_OF<S>};
+}
+template <class S>
+Planes output_of(const Geometry& g) {
+    return {g.out_channels, g.out_height, g.out_width, g.out_halo, LANES_OF<S>};
+}
 
 }  // namespace wirings

@@ -5,27 +5,49 @@
 #include "planes.h"
 #include "strips.h"
 
+namespace wirings {
+namespace {
+
+// A strip, or two where as many samples lie side by side; `samples` may be more than there are lanes.
+template <class S>
+void strips_in(const S* source, int64_t source_step, int64_t items, int64_t samples, S* target, int64_t target_step) {
+    for (int64_t lane = 0; lane < LANES_OF<S>; lane += LANES) {
+        const int64_t have = std::clamp<int64_t>(samples - lane, 0, LANES);
+        strip_in(source + (have > 0 ? lane * source_step : 0), source_step, items, have, target + lane, target_step);
+    }
+}
+template <class S>
+void strips_out(const S* source, int64_t source_step, int64_t items, int64_t samples, S* target, int64_t target_step) {
+    for (int64_t lane = 0; lane < std::min<int64_t>(samples, LANES_OF<S>); lane += LANES) {
+        strip_out(source + lane, source_step, items, std::min<int64_t>(LANES, samples - lane), target + lane * target_step, target_step);
+    }
+}
+
+}  // namespace
+}  // namespace wirings
+
 using namespace wirings;
 
 // (batch, channels, height, width), contiguous or channels-last, to planes; missing samples and the halo are zero.
-API int wirings_to_planes(int64_t real, const void* x, void* planes, int64_t batch, int64_t channels, int64_t height, int64_t width,
+API int wirings_to_planes(int64_t stored, const void* x, void* planes, int64_t batch, int64_t channels, int64_t height, int64_t width,
                           int64_t halo, int64_t channels_last, int64_t threads) {
-    return with_real(real, [&](auto t) {
-        using T = decltype(t);
-        const Planes p{channels, height, width, halo};
-        const int64_t sample = channels * height * width, panels = (batch + LANES - 1) / LANES;
-        const T* from = static_cast<const T*>(x);
-        T* to = static_cast<T*>(planes);
+    return with_stored(stored, [&](auto s) {
+        using S = decltype(s);
+        constexpr int64_t L = LANES_OF<S>;
+        const Planes p{channels, height, width, halo, L};
+        const int64_t sample = channels * height * width, panels = (batch + L - 1) / L;
+        const S* from = static_cast<const S*>(x);
+        S* to = static_cast<S*>(planes);
         team(threads, [&](int member, int size) {
             Range mine = part(panels * channels, member, size);
             for (int64_t job = mine.first; job < mine.last; job++) {
-                T* plane = to + job * p.plane();
+                S* plane = to + job * p.plane();
                 clear_halo(plane, p);
                 if (channels_last) continue;
                 int64_t panel = job / channels, channel = job % channels;
-                const T* s = from + panel * LANES * sample + channel * height * width;
+                const S* source = from + panel * L * sample + channel * height * width;
                 for (int64_t y = 0; y < height; y++) {
-                    strip_in(s + y * width, sample, width, std::min<int64_t>(LANES, batch - panel * LANES), plane + p.at(y, 0), LANES);
+                    strips_in<S>(source + y * width, sample, width, batch - panel * L, plane + p.at(y, 0), L);
                 }
             }
             if (!channels_last) return;
@@ -33,8 +55,8 @@ API int wirings_to_planes(int64_t real, const void* x, void* planes, int64_t bat
             for (int64_t job = mine.first; job < mine.last; job++) {
                 int64_t panel = job / height, y = job % height;
                 for (int64_t x0 = 0; x0 < width; x0++) {
-                    strip_in(from + panel * LANES * sample + (y * width + x0) * channels, sample, channels,
-                             std::min<int64_t>(LANES, batch - panel * LANES), to + panel * p.panel() + p.at(y, x0), p.plane());
+                    strips_in<S>(from + panel * L * sample + (y * width + x0) * channels, sample, channels, batch - panel * L,
+                                 to + panel * p.panel() + p.at(y, x0), p.plane());
                 }
             }
         });
@@ -42,28 +64,29 @@ API int wirings_to_planes(int64_t real, const void* x, void* planes, int64_t bat
 }
 
 // The way back.
-API int wirings_from_planes(int64_t real, const void* planes, void* x, int64_t batch, int64_t channels, int64_t height, int64_t width,
+API int wirings_from_planes(int64_t stored, const void* planes, void* x, int64_t batch, int64_t channels, int64_t height, int64_t width,
                             int64_t halo, int64_t channels_last, int64_t threads) {
-    return with_real(real, [&](auto t) {
-        using T = decltype(t);
-        const Planes p{channels, height, width, halo};
-        const int64_t sample = channels * height * width, panels = (batch + LANES - 1) / LANES;
-        const T* from = static_cast<const T*>(planes);
-        T* to = static_cast<T*>(x);
+    return with_stored(stored, [&](auto s) {
+        using S = decltype(s);
+        constexpr int64_t L = LANES_OF<S>;
+        const Planes p{channels, height, width, halo, L};
+        const int64_t sample = channels * height * width, panels = (batch + L - 1) / L;
+        const S* from = static_cast<const S*>(planes);
+        S* to = static_cast<S*>(x);
         team(threads, [&](int member, int size) {
             Range mine = part(channels_last ? panels * height : panels * channels, member, size);
             for (int64_t job = mine.first; job < mine.last; job++) {
                 if (channels_last) {
                     int64_t panel = job / height, y = job % height;
                     for (int64_t x0 = 0; x0 < width; x0++) {
-                        strip_out(from + panel * p.panel() + p.at(y, x0), p.plane(), channels, std::min<int64_t>(LANES, batch - panel * LANES),
-                                  to + panel * LANES * sample + (y * width + x0) * channels, sample);
+                        strips_out<S>(from + panel * p.panel() + p.at(y, x0), p.plane(), channels, batch - panel * L,
+                                      to + panel * L * sample + (y * width + x0) * channels, sample);
                     }
                 } else {
                     int64_t panel = job / channels, channel = job % channels;
                     for (int64_t y = 0; y < height; y++) {
-                        strip_out(from + job * p.plane() + p.at(y, 0), LANES, width, std::min<int64_t>(LANES, batch - panel * LANES),
-                                  to + panel * LANES * sample + channel * height * width + y * width, sample);
+                        strips_out<S>(from + job * p.plane() + p.at(y, 0), L, width, batch - panel * L,
+                                      to + panel * L * sample + channel * height * width + y * width, sample);
                     }
                 }
             }

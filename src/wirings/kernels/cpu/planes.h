@@ -1,4 +1,5 @@
-// Where things are in planes [panel][channel][height + 2 halo][width + 2 halo][16 samples], counted in elements.
+// Where things are in planes [panel][channel][height + 2 halo][width + 2 halo][samples], counted in elements: 16 samples side
+// by side, 32 of bfloat16.
 #pragma once
 
 #include <algorithm>
@@ -10,11 +11,12 @@ namespace wirings {
 
 struct Planes {
     int64_t channels, height, width, halo;
+    int64_t lanes = LANES;
 
-    int64_t row() const { return (width + 2 * halo) * LANES; }
+    int64_t row() const { return (width + 2 * halo) * lanes; }
     int64_t plane() const { return (height + 2 * halo) * row(); }
     int64_t panel() const { return channels * plane(); }
-    int64_t at(int64_t y, int64_t x) const { return (y + halo) * row() + (x + halo) * LANES; }
+    int64_t at(int64_t y, int64_t x) const { return (y + halo) * row() + (x + halo) * lanes; }
 };
 
 template <class T>

@@ -35,6 +35,9 @@ enum class bf16 : uint16_t {};
 
 template <class S>
 constexpr bool is_bf16 = std::is_same_v<S, bf16>;
+// Samples side by side in planes of images: a line of the cache of float or bfloat16.
+template <class S>
+constexpr int LANES_OF = is_bf16<S> ? 2 * LANES : LANES;
 // What numbers that are stored as S are computed in.
 template <class S>
 using Wide = std::conditional_t<is_bf16<S>, float, S>;
@@ -135,6 +138,9 @@ INLINE S rounded(Wide<S> x) {
 // both.
 template <class S, int NV>
 constexpr int RUN = is_bf16<S> && NV % 2 == 0 ? 2 : 1;
+// The same where as many as are wanted lie in a row, and the samples that they hold.
+template <class S>
+constexpr int TOGETHER = RUN<S, 2>;
 
 // Widens R vectors of samples. Two of bfloat16 become the even and the odd samples: which lane holds which does not matter
 // to kernels that treat all lanes alike, and `write` puts them back.
@@ -167,6 +173,14 @@ INLINE void write(S* p, const Vector<Wide<S>>* v) {
     }
 }
 
+// One of the vectors that read<TOGETHER<S>> gives, by itself.
+template <class S>
+INLINE Vector<Wide<S>> read_one(const S* p, int which) {
+    Vector<Wide<S>> v[TOGETHER<S>];
+    read<TOGETHER<S>>(p, v);
+    return v[which];
+}
+
 #ifdef __AVX512BF16__
 // What processors that multiply bfloat16 themselves do, a pair of neighbours at a time: sum + a0 b0 + a1 b1 in each lane of
 // 32 bits. Numbers below the normal range count as zero.
@@ -179,6 +193,11 @@ INLINE Vector<float> add_pairs(Vector<float> sum, Words a, Words b) {
 INLINE void zip(Words a, Words b, Words& low, Words& high) {
     low = (Words)_mm512_unpacklo_epi16((__m512i)a, (__m512i)b);
     high = (Words)_mm512_unpackhi_epi16((__m512i)a, (__m512i)b);
+}
+INLINE void read_zipped(const bf16* p, Vector<float>& low, Vector<float>& high) {
+    const __m512i samples = _mm512_loadu_si512(p);
+    low = (Vector<float>)_mm512_unpacklo_epi16(__m512i{}, samples);
+    high = (Vector<float>)_mm512_unpackhi_epi16(__m512i{}, samples);
 }
 INLINE void write_zipped(bf16* p, Vector<float> low, Vector<float> high) {
     Words samples = (Words)_mm512_packus_epi32((__m512i)(upper_halves(low) >> 16), (__m512i)(upper_halves(high) >> 16));
@@ -197,7 +216,28 @@ INLINE Words splat_two(const bf16* p) {
     std::memcpy(&two, p, sizeof two);
     return Words{} + two;
 }
+template <class S>
+constexpr bool PAIRED = is_bf16<S>;
+#else
+template <class S>
+constexpr bool PAIRED = false;  // whether products are made by pairs
 #endif
+
+// The same as `read` and `write` of TOGETHER vectors, in the order in which sums over pairs of rows have them.
+template <class S>
+INLINE void read_sums(const S* p, Vector<Wide<S>>* v) {
+#ifdef __AVX512BF16__
+    if constexpr (PAIRED<S>) return read_zipped(p, v[0], v[1]);
+#endif
+    read<TOGETHER<S>>(p, v);
+}
+template <class S>
+INLINE void write_sums(S* p, const Vector<Wide<S>>* v) {
+#ifdef __AVX512BF16__
+    if constexpr (PAIRED<S>) return write_zipped(p, v[0], v[1]);
+#endif
+    write<TOGETHER<S>>(p, v);
+}
 
 // `low` and `high` are the two halves of a butterfly over lanes whose number has bit `S` clear or set. Their pair
 // transposes; their sum adds up. Lane l of low is a[l] or, with the bit set, b[l - S]; of high a[l + S] or b[l].

@@ -20,8 +20,9 @@
 namespace wirings::winograd {
 
 constexpr int TILE = 4, WINDOW = TILE + 2, POINTS = WINDOW * WINDOW, TAPS = 9;
-constexpr int TILES = 4;                  // whose products are made at a time: their factors stay in the second-level cache
-constexpr int64_t CHUNK = TILES * LANES;  // numbers of a channel at a point
+constexpr int64_t CHUNK = 64;  // numbers of a channel at a point, of as many tiles: their factors stay in the second-level cache
+template <class S>
+constexpr int TILES = CHUNK / LANES_OF<S>;
 constexpr double P = 0.75, Q = 1.5;       // the points, with both signs
 constexpr double P2 = P * P, Q2 = Q * Q, BOTH = P2 + Q2, PRODUCT = P2 * Q2;
 
@@ -112,19 +113,21 @@ INLINE void both_ways(const V* from, V* to, F&& line) {
 }
 
 // The output's tiles, one row after the other, panel after panel.
+template <class S>
 struct Mosaic {
     int64_t panels, height, width;
 
     int64_t high() const { return (height + TILE - 1) / TILE; }
     int64_t wide() const { return (width + TILE - 1) / TILE; }
     int64_t tiles() const { return panels * high() * wide(); }
-    int64_t chunks() const { return (tiles() + TILES - 1) / TILES; }
+    int64_t chunks() const { return (tiles() + TILES<S> - 1) / TILES<S>; }
 };
 
 struct Tile {
     int64_t panel, y, x, rows, columns;  // rows and columns that lie in the image
 
-    Tile(const Mosaic& m, int64_t number)
+    template <class S>
+    Tile(const Mosaic<S>& m, int64_t number)
         : panel(number / (m.high() * m.wide())),
           y(number / m.wide() % m.high() * TILE),
           x(number % m.wide() * TILE),
@@ -132,44 +135,47 @@ struct Tile {
           columns(std::min<int64_t>(TILE, m.width - x)) {}
 };
 
-// SIDE x SIDE pixels of a channel from `from` on, of which `rows` x `columns` exist; the others are zero.
-template <class T, int SIDE>
-INLINE void pixels(const T* from, int64_t row, int64_t rows, int64_t columns, Vector<T>* d) {
+// A vector of samples of SIDE x SIDE pixels of a channel from `from` on, of which `rows` x `columns` exist; the others are zero.
+template <int SIDE, class S>
+INLINE void pixels(const S* from, int which, int64_t row, int64_t rows, int64_t columns, Vector<Wide<S>>* d) {
+    constexpr int64_t L = LANES_OF<S>;
     if (rows >= SIDE && columns >= SIDE) {
 #pragma GCC unroll 8
         for (int y = 0; y < SIDE; y++) {
 #pragma GCC unroll 8
-            for (int x = 0; x < SIDE; x++) d[y * SIDE + x] = load(from + y * row + x * LANES);
+            for (int x = 0; x < SIDE; x++) d[y * SIDE + x] = read_one(from + y * row + x * L, which);
         }
     } else {
         for (int y = 0; y < SIDE; y++) {
-            for (int x = 0; x < SIDE; x++) d[y * SIDE + x] = y < rows && x < columns ? load(from + y * row + x * LANES) : zero<T>();
+            for (int x = 0; x < SIDE; x++) d[y * SIDE + x] = y < rows && x < columns ? read_one(from + y * row + x * L, which) : zero<Wide<S>>();
         }
     }
 }
 
 // Asks for the tile of the next channel ahead of time, to read or (1) to write: its plane is too far away for the processor to
 // foresee it. Worth a fifth of the time.
-template <int WRITE, class T>
-INLINE void fetch(const T* from, int64_t row, int64_t rows) {
+template <int WRITE, class S>
+INLINE void fetch(const S* from, int64_t row, int64_t rows) {
     for (int64_t y = 0; y < rows; y++) {
 #pragma GCC unroll 4
-        for (int i = 0; i < TILE; i++) __builtin_prefetch(from + y * row + i * LANES, WRITE);
+        for (int i = 0; i < TILE; i++) __builtin_prefetch(from + y * row + i * LANES_OF<S>, WRITE);
     }
 }
 
 // The factors of SIDE x SIDE pixels of `have` channels from plane `first` on, for every tile of a chunk: CHUNK numbers a channel.
 // The output's pixel (0, 0) sees them from (origin, origin) on. Tiles past the last are zero.
-template <class T, int SIDE, class F>
-void factors(const Planes& planes, const T* x, const Mosaic& mosaic, int64_t chunk, int64_t origin, int64_t first, int64_t have,
-             const Points<T>& to, F&& line) {
+template <int SIDE, class S, class F>
+void factors(const Planes& planes, const S* x, const Mosaic<S>& mosaic, int64_t chunk, int64_t origin, int64_t first, int64_t have,
+             const Points<Wide<S>>& to, F&& line) {
+    using T = Wide<S>;
+    constexpr int R = TOGETHER<S>, L = LANES_OF<S>;
     struct {
-        const T* from;
+        const S* from;
         int64_t rows, columns;
-    } seen[TILES];
-    const int64_t tiles = std::min<int64_t>(TILES, mosaic.tiles() - chunk * TILES);
+    } seen[TILES<S>];
+    const int64_t tiles = std::min<int64_t>(TILES<S>, mosaic.tiles() - chunk * TILES<S>);
     for (int64_t t = 0; t < tiles; t++) {
-        const Tile tile(mosaic, chunk * TILES + t);
+        const Tile tile(mosaic, chunk * TILES<S> + t);
         const int64_t y = tile.y + origin, x0 = tile.x + origin;
         const bool whole = SIDE == WINDOW;  // output pixels end with the image, input pixels with its halo
         seen[t] = {x + tile.panel * planes.panel() + first * planes.plane() + planes.at(y, x0),
@@ -178,19 +184,19 @@ void factors(const Planes& planes, const T* x, const Mosaic& mosaic, int64_t chu
     for (int64_t c = 0; c < have; c++) {
         T* own = to.data + c * CHUNK;
         for (int64_t t = 0; t < tiles; t++) {
-            const T* from = seen[t].from + c * planes.plane();
+            const S* from = seen[t].from + c * planes.plane();
             if (c + 1 < have) fetch<0>(from + planes.plane(), planes.row(), std::min<int64_t>(SIDE, seen[t].rows));
 #pragma GCC unroll 4
-            for (int lane = 0; lane < LANES; lane += VL<T>) {
+            for (int v = 0; v < L / VL<T>; v++) {
                 Vector<T> d[SIDE * SIDE], f[POINTS];
-                pixels<T, SIDE>(from + lane, planes.row(), seen[t].rows, seen[t].columns, d);
+                pixels<SIDE>(from + v / R * R * VL<T>, v % R, planes.row(), seen[t].rows, seen[t].columns, d);
                 both_ways<SIDE, WINDOW>(d, f, line);
-                T* o = own + t * LANES + lane;
+                T* o = own + t * L + v * VL<T>;
 #pragma GCC unroll 8
                 for (int p = 0; p < POINTS; p++, o += to.apart()) store(o, f[p]);
             }
         }
-        for (int p = 0; p < POINTS; p++) std::fill(own + p * to.apart() + tiles * LANES, own + p * to.apart() + CHUNK, T(0));
+        for (int p = 0; p < POINTS; p++) std::fill(own + p * to.apart() + tiles * L, own + p * to.apart() + CHUNK, T(0));
     }
 }
 
@@ -248,37 +254,49 @@ struct Kernels {
 };
 
 // What an output tile is made onto, and how it ends.
-template <class T>
+template <class S>
 struct Ending {
-    const T* bias;
-    const T* whole;  // the output's first element
-    const T* onto;   // laid out as the output, or none
+    const S* bias;
+    const S* whole;  // the output's first element
+    const S* onto;   // laid out as the output, or none
     bool relu;
 };
 
 // Output pixels of channels first ... last - 1 of a chunk from their products; which tiles do not end finite, as bits.
-template <class T>
-unsigned output_tiles(const Planes& out, T* y, const Mosaic& mosaic, int64_t chunk, const Points<T>& m, const Ending<T>& ending, Range channels) {
+template <class S>
+unsigned output_tiles(const Planes& out, S* y, const Mosaic<S>& mosaic, int64_t chunk, const Points<Wide<S>>& m, const Ending<S>& ending, Range channels) {
+    using T = Wide<S>;
+    constexpr int R = TOGETHER<S>, L = LANES_OF<S>;
     unsigned wrong = 0;
-    for (int t = 0; t < TILES && chunk * TILES + t < mosaic.tiles(); t++) {
-        const Tile tile(mosaic, chunk * TILES + t);
-        T* to = y + tile.panel * out.panel() + channels.first * out.plane() + out.at(tile.y, tile.x);
+    for (int t = 0; t < TILES<S> && chunk * TILES<S> + t < mosaic.tiles(); t++) {
+        const Tile tile(mosaic, chunk * TILES<S> + t);
+        S* to = y + tile.panel * out.panel() + channels.first * out.plane() + out.at(tile.y, tile.x);
         auto bad = zero<T>() != zero<T>();
         for (int64_t r = channels.first; r < channels.last; r++, to += out.plane()) {
             if (r + 1 < channels.last) fetch<1>(to + out.plane(), out.row(), tile.rows);
-            for (int lane = 0; lane < LANES; lane += VL<T>) {
-                Vector<T> f[POINTS], sum[TILE * TILE];
-                const T* from = m.data + (r - channels.first) * CHUNK + t * LANES + lane;
+            for (int lane = 0; lane < L; lane += R * VL<T>) {
+                Vector<T> sum[R][TILE * TILE];
+#pragma GCC unroll 2
+                for (int j = 0; j < R; j++) {
+                    Vector<T> f[POINTS];
+                    const T* from = m.data + (r - channels.first) * CHUNK + t * L + lane + j * VL<T>;
 #pragma GCC unroll 8
-                for (int p = 0; p < POINTS; p++, from += m.apart()) f[p] = load(from);
-                both_ways<WINDOW, TILE>(f, sum, [](auto... a) INLINE_LAMBDA { output_line<T>(a...); });
+                    for (int p = 0; p < POINTS; p++, from += m.apart()) f[p] = load(from);
+                    both_ways<WINDOW, TILE>(f, sum[j], [](auto... a) INLINE_LAMBDA { output_line<T>(a...); });
+                }
                 auto end = [&](int64_t i) INLINE_LAMBDA {
-                    T* o = to + i / TILE * out.row() + i % TILE * LANES + lane;
-                    Vector<T> s = sum[i];
-                    if (ending.onto) s += load(ending.onto + (o - ending.whole));
-                    if (ending.bias) s += splat(ending.bias[r]);
-                    bad |= s - s != zero<T>();
-                    store(o, ending.relu ? positive_part<T>(s) : s);
+                    S* o = to + i / TILE * out.row() + i % TILE * L + lane;
+                    Vector<T> whole[R], onto[R];
+                    if (ending.onto) read<R>(ending.onto + (o - ending.whole), onto);
+#pragma GCC unroll 2
+                    for (int j = 0; j < R; j++) {
+                        Vector<T> s = sum[j][i];
+                        if (ending.onto) s += onto[j];
+                        if (ending.bias) s += splat(widened(ending.bias[r]));
+                        bad |= s - s != zero<T>();
+                        whole[j] = ending.relu ? positive_part<T>(s) : s;
+                    }
+                    write<R>(o, whole);
                 };
                 if (tile.rows == TILE && tile.columns == TILE) {
 #pragma GCC unroll 16
@@ -296,10 +314,10 @@ unsigned output_tiles(const Planes& out, T* y, const Mosaic& mosaic, int64_t chu
 }
 
 // A chunk of the output; which of its tiles do not end finite, as bits.
-template <class T>
-unsigned outputs_of(const Planes& in, const T* x, const Mosaic& mosaic, int64_t chunk, int64_t origin, const Kernels<T>& u, const Points<T>& v,
-                    const Points<T>& m, const Ending<T>& ending, const Planes& out, T* y) {
-    factors<T, WINDOW>(in, x, mosaic, chunk, origin, 0, in.channels, v, [](auto... a) INLINE_LAMBDA { input_line<T>(a...); });
+template <class S, class T>
+unsigned outputs_of(const Planes& in, const S* x, const Mosaic<S>& mosaic, int64_t chunk, int64_t origin, const Kernels<T>& u, const Points<T>& v,
+                    const Points<T>& m, const Ending<S>& ending, const Planes& out, S* y) {
+    factors<WINDOW>(in, x, mosaic, chunk, origin, 0, in.channels, v, [](auto... a) INLINE_LAMBDA { input_line<T>(a...); });
     unsigned wrong = 0;
     for (int64_t r = 0; r < out.channels; r += AT_ONCE) {
         for (int p = 0; p < POINTS; p++) {
@@ -316,10 +334,11 @@ unsigned outputs_of(const Planes& in, const T* x, const Mosaic& mosaic, int64_t 
 
 // The convolution of x into y, halo included. Threads call begin(member, size) first; spread(row, taps, step) writes the
 // weights of an output channel that are not zero to taps[tap * step + input channel]; again(tile) makes a tile anew.
-template <class T, class Begin, class Spread, class Again>
-void convolve(int64_t panels, const Planes& in, const T* x, const Planes& out, T* y, int64_t origin, const Ending<T>& ending, int64_t threads,
+template <class S, class Begin, class Spread, class Again>
+void convolve(int64_t panels, const Planes& in, const S* x, const Planes& out, S* y, int64_t origin, const Ending<S>& ending, int64_t threads,
               Begin&& begin, Spread&& spread, Again&& again) {
-    const Mosaic mosaic{panels, out.height, out.width};
+    using T = Wide<S>;
+    const Mosaic<S> mosaic{panels, out.height, out.width};
     const int64_t step = padded(in.channels, LANES), inputs = in.channels * CHUNK, outputs = AT_ONCE * CHUNK;
     const int64_t kernels = Kernels<T>::each(out.channels, in.channels);
     Scratch<T> kernel(Points<T>::size(kernels)), taps(threads * TAPS * step);
@@ -340,17 +359,18 @@ void convolve(int64_t panels, const Planes& in, const T* x, const Planes& out, T
         const Points<T> v{seen + member * Points<T>::size(inputs), inputs}, m{made + member * Points<T>::size(outputs), outputs};
         deal(next, mosaic.chunks(), [&](int64_t chunk) {
             const unsigned wrong = outputs_of(in, x, mosaic, chunk, origin, u, v, m, ending, out, y);
-            for (int t = 0; t < TILES; t++) {
-                if (wrong >> t & 1) again(Tile(mosaic, chunk * TILES + t));
+            for (int t = 0; t < TILES<S>; t++) {
+                if (wrong >> t & 1) again(Tile(mosaic, chunk * TILES<S> + t));
             }
         });
     });
 }
 
 // The gradient of every weight: found[(output channel / 32 * inputs + input channel) * 9 + tap) * 32 + output channel % 32].
-template <class T>
-void weight_gradient(int64_t panels, const Planes& in, const T* x, const Planes& out, const T* grad, int64_t origin, T* found, int64_t threads) {
-    const Mosaic mosaic{panels, out.height, out.width};
+template <class S>
+void weight_gradient(int64_t panels, const Planes& in, const S* x, const Planes& out, const S* grad, int64_t origin, Wide<S>* found, int64_t threads) {
+    using T = Wide<S>;
+    const Mosaic<S> mosaic{panels, out.height, out.width};
     const int64_t groups = padded(out.channels, OUTPUTS) / OUTPUTS, channels = padded(in.channels, GRADIENT_INPUTS);
     const int64_t share = padded((in.channels + threads - 1) / threads, GRADIENT_INPUTS) + GRADIENT_INPUTS;
     const int64_t inputs = share * CHUNK, outputs = OUTPUTS * CHUNK, sums = groups * channels * OUTPUTS;
@@ -369,15 +389,14 @@ void weight_gradient(int64_t panels, const Planes& in, const T* x, const Planes&
             for (int64_t g = 0; g < groups; g++) std::fill_n(sum.at(p) + (g * channels + mine.first) * OUTPUTS, room * OUTPUTS, T(0));
         }
         for (int64_t chunk = 0; chunk < mosaic.chunks(); chunk++) {
-            factors<T, WINDOW>(in, x, mosaic, chunk, origin, mine.first, count, v, [](auto... a) INLINE_LAMBDA { input_line<T>(a...); });
+            factors<WINDOW>(in, x, mosaic, chunk, origin, mine.first, count, v, [](auto... a) INLINE_LAMBDA { input_line<T>(a...); });
             for (int64_t g = 0; g < groups; g++) {
                 const int64_t have = std::min(OUTPUTS, out.channels - g * OUTPUTS);
-                factors<T, TILE>(out, grad, mosaic, chunk, 0, g * OUTPUTS, have, e, [](auto... a) INLINE_LAMBDA { gradient_line<T>(a...); });
+                factors<TILE>(out, grad, mosaic, chunk, 0, g * OUTPUTS, have, e, [](auto... a) INLINE_LAMBDA { gradient_line<T>(a...); });
                 for (int p = 0; p < POINTS; p++) {
-                    for (int64_t t = 0; t < TILES; t++) {
+                    for (int64_t i = 0; i < CHUNK; i += LANES) {
                         for (int64_t r = 0; r < OUTPUTS; r += LANES) {
-                            strip_in<T>(e.at(p) + r * CHUNK + t * LANES, CHUNK, LANES, std::clamp<int64_t>(have - r, 0, LANES),
-                                        d + t * LANES * OUTPUTS + r, OUTPUTS);
+                            strip_in<T>(e.at(p) + r * CHUNK + i, CHUNK, LANES, std::clamp<int64_t>(have - r, 0, LANES), d + i * OUTPUTS + r, OUTPUTS);
                         }
                     }
                     for (int64_t i = 0; i < room; i += GRADIENT_INPUTS) {
