@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from wirings.analysis import calibrate
 from wirings.analysis.calibrate import fitted, measure
-from wirings.analysis.forecast import forecast, measured, report, sparse_bytes
+from wirings.analysis.forecast import PURPOSES, forecast, measured, report, sparse_bytes
+from wirings.analysis.traffic import Kind
 from wirings.core.topology import Topology
 from wirings.core.wiring import Wiring
 from wirings.kernels.calibration import Calibration, Key
@@ -42,7 +44,7 @@ def made(sparse: float = 3e-9, dense: float = 1e-9, other: float = 0.0, update: 
         each = sparse if family.startswith("sparse") else dense
         for product, times in {"infer": 1, "train": 3, "first": 2}.items():
             costs[f"{family} {product}"] = (0.0, times * each, *[0.0] * (length - 2))
-    for kind in ("elementwise infer", "elementwise train", "norm infer", "norm train", "loss train"):
+    for kind in (*(f"{kind} {purpose}" for kind in get_args(Kind) for purpose in PURPOSES), "loss train"):
         costs[kind] = (0.0, other, 0.0)
     return Calibration(key=KEY, date="2026-11-21", costs=costs)
 

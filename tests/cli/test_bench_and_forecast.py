@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
+from wirings.analysis.forecast import PURPOSES
+from wirings.analysis.traffic import Kind
 from wirings.bench import mlp
 from wirings.cli import main
 from wirings.kernels.calibration import Calibration, Key
@@ -43,7 +46,7 @@ def calibrate() -> None:
         each = 3e-9 if family.startswith("sparse") else 1e-9
         for product in ("infer", "train", "first"):
             costs[f"{family} {product}"] = (0.0, each, *[0.0] * (length - 2))
-    for kind in ("elementwise infer", "elementwise train", "norm infer", "norm train", "loss train"):
+    for kind in (*(f"{kind} {purpose}" for kind in get_args(Kind) for purpose in PURPOSES), "loss train"):
         costs[kind] = (0.0, 0.0, 0.0)
     Calibration(key=Key.here(), date="2026-11-21", costs=costs).save()
 

@@ -49,6 +49,7 @@ CONV = (
     Work(shape=(256, 256, 3, 3), nnz=0, batch=16, image=(16, 16), padding=1),
     Work(shape=(128, 64, 3, 3), nnz=0, batch=16, image=(32, 32), padding=1),
     Work(shape=(512, 512, 3, 3), nnz=0, batch=32, image=(4, 4), padding=1),
+    Work(shape=(512, 512, 3, 3), nnz=0, batch=64, image=(2, 2), padding=1),
     Work(shape=(128, 64, 3, 3), nnz=0, batch=16, image=(32, 32), padding=1, stride=2),
     Work(shape=(64, 256, 1, 1), nnz=0, batch=16, image=(16, 16)),
     Work(shape=(64, 64, 3, 3), nnz=0, batch=32, image=(8, 8), padding=1),
@@ -245,20 +246,26 @@ def _layers(work: Work, densities: Sequence[float]) -> Iterator[list[_Case]]:
 
 
 def _rest() -> Iterator[list[_Case]]:
-    """Updates, and what stands between the layers: functions of each number by itself, and batch norms."""
+    """Updates, and what stands between the layers: functions of each number by itself, batch norms, pools."""
     for count in (10**3, 10**5, 10**6, 4 * 10**6):
         parameter = nn.Parameter(torch.zeros(count))
         optimizer = torch.optim.SGD([parameter], lr=0.01, momentum=0.9)
         parameter.grad = torch.ones(count)
         x = torch.randn(count // 1000, 10, 10, 10, generator=stream(0, "calibration input"))
         amounts = rest_features(count)
-        yield [
+        cases = [
             _Case("update", update_features(count), optimizer.step),
-            _Case("elementwise infer", amounts, product(nn.ReLU(), x, "infer")),
-            _Case("elementwise train", amounts, product(nn.ReLU(), x, "train")),
             _Case("norm infer", amounts, product(nn.BatchNorm2d(10).eval(), x, "infer")),
             _Case("norm train", amounts, product(nn.BatchNorm2d(10), x, "train")),
         ]
+        for kind, module in {
+            "elementwise": nn.ReLU(),
+            "max pool": nn.MaxPool2d(2),
+            "mean pool": nn.AvgPool2d(2),
+        }.items():
+            cases.append(_Case(f"{kind} infer", amounts, product(module, x, "infer")))
+            cases.append(_Case(f"{kind} train", amounts, product(module, x, "train")))
+        yield cases
     for classes in (10, 100, 1000, 8000):
         logits = torch.randn(64, classes, generator=stream(0, "calibration input"))
         yield [_Case("loss train", rest_features(logits.numel()), product(_Loss(), logits, "train"))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from wirings.makers.prunable import prunable
 from wirings.makers.scoring import untouched
 from wirings.sparse import SparseConv1D
 
-Kind = Literal["elementwise", "norm"]
+Kind = Literal["elementwise", "norm", "max pool", "mean pool"]
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Traffic:
 
     works: dict[str, list[Work]] = field(default_factory=dict)
     firsts: dict[str, bool] = field(default_factory=dict)
-    others: dict[Kind, list[int]] = field(default_factory=lambda: {"elementwise": [], "norm": []})
+    others: dict[Kind, list[int]] = field(default_factory=lambda: {kind: [] for kind in get_args(Kind)})
     fused: int = 0
     logits: int = 0
 
@@ -119,9 +119,14 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         quiet = any(word in name for word in _PRODUCTS) or getattr(func, "is_view", False)
         if isinstance(result, Tensor) and not quiet:
             read = max((a.numel() for a in args if isinstance(a, Tensor)), default=0)
-            kind: Kind = "norm" if "_norm" in name else "elementwise"
-            self.others[kind].append(self.scaled(max(result.numel(), read)))
+            self.others[_kind(name)].append(self.scaled(max(result.numel(), read)))
         return output
+
+
+def _kind(function: str) -> Kind:
+    if "_norm" in function:
+        return "norm"
+    return "max pool" if "max_pool" in function else "mean pool" if "avg_pool" in function else "elementwise"
 
 
 _PRODUCTS = ("conv", "addmm", ".mm", "matmul", "bmm", "detach", "empty", "t.default", "zeros", "reshape", "view")

@@ -23,7 +23,7 @@ from wirings.core.files import write_text
 from wirings.kernels import native
 from wirings.kernels.work import Kernel, Product, Purpose, Work, features, product_of, update_features
 
-FORMAT = 5
+FORMAT = 6
 """Of the file; raise it when the features change, or the kernels that were timed."""
 
 _log = logging.getLogger("wirings")
