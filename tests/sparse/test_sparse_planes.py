@@ -79,7 +79,14 @@ def wide_stem() -> nn.Module:
     return nn.Sequential(*stem, nn.MaxPool2d(2), Block(6, 8, 1), nn.Conv2d(8, 3, 1))
 
 
+def pooled() -> nn.Module:
+    parts = nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
+    more = nn.Conv2d(6, 5, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True), nn.Conv2d(5, 4, 1), nn.MaxPool2d((1, 2))
+    return nn.Sequential(*parts, *more, nn.Conv2d(4, 3, 1))
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
+    "pooled": pooled,
     "residual": blocks,
     "padded shortcut": lambda: blocks(pad=True),
     "wide stem, images out": wide_stem,
@@ -164,6 +171,17 @@ def test_planes_are_really_kept_and_end_at_the_border() -> None:
     seen = [out if isinstance(out, PlaneImages) else PlaneImages.of(out, halo=1) for out in seen]
     assert seen[1].shape == seen[1].tensor().shape == (4, 8, 4, 4)
     assert type(kept[0](x)) is Tensor  # outside of the region
+
+
+def test_max_pools_stay_in_planes() -> None:
+    _, kept = pair("pooled")
+    seen: list[object] = []
+    for layer in kept.children():
+        if isinstance(layer, nn.MaxPool2d):
+            layer.register_forward_hook(lambda _m, _i, out: seen.append(type(out)))
+    kept(torch.randn(4, 2, 8, 8, dtype=torch.float64))
+    kind = PlaneImages if native.available() else Tensor
+    assert seen == [kind, Tensor, kind]  # the one in the middle counts what is not there
 
 
 METHODS: dict[str, Method] = {

@@ -47,6 +47,8 @@ _SIGNATURES = {
     "from_planes": "ippiiiiiii",
     "norm_forward": "ippppppidipiiiiii",
     "norm_gradients": "ipppppppiidppppiiiiii",
+    "pool_forward": "ipppiiiiiiiii",
+    "pool_gradient": "ippppiiiiiiiii",
     "top_mask": "ipiiipi",
     "top_index": "ipiiipi",
     "collect": "ipiidpippi",

@@ -1,8 +1,9 @@
 """Convolutional networks whose activations stay in planes: any module's own `forward`, converted only at its borders.
 
-Between sparse convolutions, batch norms, ReLUs and additions, packing images into the kernels' layout and out of it
-again costs as much as the sparse products themselves. Inside a module told to :func:`keep_planes`, sparse convolutions
-hand on :class:`PlaneImages`: to the operations above they are planes, to everything else they are the tensor.
+Between sparse convolutions, batch norms, ReLUs, additions and max pools, packing images into the kernels' layout and
+out of it again costs as much as the sparse products themselves. Inside a module told to :func:`keep_planes`, sparse
+convolutions hand on :class:`PlaneImages`: to the operations above they are planes, to everything else they are the
+tensor.
 """
 
 from __future__ import annotations
@@ -17,18 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wirings.kernels import native
-from wirings.kernels.conv import (
-    ConvIndex,
-    Planes,
-    conv_planes_backward,
-    conv_planes_forward,
-    from_planes,
-    to_planes,
-)
-from wirings.kernels.norm import norm_backward, norm_forward
+from wirings.kernels.conv import ConvIndex
+from wirings.kernels.pool import Window
 from wirings.kernels.stored import DTYPES
 from wirings.kernels.work import LANES, few_images
-from wirings.sparse.product import refuse_second_derivative
+from wirings.sparse.planes_autograd import ConvInPlanes, NormInPlanes, Pack, PoolInPlanes, Unpack, halo_after
 
 if TYPE_CHECKING:
     from wirings.sparse.conv import SparseConv2d
@@ -40,8 +34,9 @@ def keep_planes(model: nn.Module) -> nn.Module:
     """Let activations inside a module stay in planes from sparse convolution to sparse convolution; returns the module.
 
     What goes in and what comes out are tensors as ever, and the numbers are the same. Batch norm, the addition of a
-    shortcut and ReLU run in one pass. Under autocast they are bfloat16 where the processor multiplies it, and else stay
-    float32 from a float32 input on. Where planes cannot be (another device, torch.compile, float16) nothing changes.
+    shortcut and ReLU run in one pass; max pools stay in planes, too. Under autocast images are bfloat16 where the
+    processor multiplies it, and else stay float32 from a float32 input on. Where planes cannot be (another device,
+    torch.compile, float16) nothing changes.
     Forward hooks on modules inside see :class:`PlaneImages`, which behave as the tensor.
 
     Example:
@@ -83,10 +78,10 @@ def convolved(layer: SparseConv2d, x: Tensor | PlaneImages) -> PlaneImages | Non
     if x.dtype != wanted:
         x = (x.tensor() if isinstance(x, PlaneImages) else x).to(wanted)
     images = x if isinstance(x, PlaneImages) else PlaneImages.of(x, halo=index.padding)
-    data, again = _Conv.apply(images.data, values, layer.bias, layer, index, images.batch, images.halo)  # type: ignore[no-untyped-call]
+    data, again = ConvInPlanes.apply(images.data, values, layer.bias, layer, index, images.batch, images.halo)  # type: ignore[no-untyped-call]
     if again is not None:
         images._data = again
-    return PlaneImages(data, images.batch, _after(images.halo), last=images.last)
+    return PlaneImages(data, images.batch, halo_after(images.halo), last=images.last)
 
 
 def _narrows(x: Tensor | PlaneImages, values: Tensor) -> bool:
@@ -96,13 +91,8 @@ def _narrows(x: Tensor | PlaneImages, values: Tensor) -> bool:
     return autocast and halves and native.multiplies_bfloat16() and x.shape[0] > LANES
 
 
-def _after(halo: int) -> int:
-    """The border of a convolution's result: wide enough for 3 x 3 to come; more is made where more is needed."""
-    return min(halo, 1)
-
-
 @dataclass(frozen=True)
-class _Norm:
+class WaitingNorm:
     """A batch norm that waits for what follows it: an addition, a ReLU."""
 
     source: PlaneImages
@@ -118,7 +108,7 @@ class _Norm:
 
     def made(self) -> Tensor:
         residual = None if self.residual is None else self.residual.with_halo(self.source.halo)
-        result: Tensor = _NormInPlanes.apply(self.source.data, self.weight, self.bias, residual, self)  # type: ignore[no-untyped-call]
+        result: Tensor = NormInPlanes.apply(self.source.data, self.weight, self.bias, residual, self)  # type: ignore[no-untyped-call]
         return result
 
 
@@ -136,7 +126,7 @@ class PlaneImages:
     _handled: ClassVar[dict[Any, Callable[..., Any]]] = {}
 
     def __init__(
-        self, data: Tensor | None, batch: int, halo: int, *, norm: _Norm | None = None, last: bool = False
+        self, data: Tensor | None, batch: int, halo: int, *, norm: WaitingNorm | None = None, last: bool = False
     ) -> None:
         self._data, self._norm, self._tensor = data, norm, None
         self.batch, self.halo, self.last = batch, halo, last
@@ -147,7 +137,7 @@ class PlaneImages:
     def of(cls, x: Tensor, *, halo: int) -> PlaneImages:
         """A tensor's images."""
         last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        return cls(_Pack.apply(x, halo), x.shape[0], halo, last=last)  # type: ignore[no-untyped-call]
+        return cls(Pack.apply(x, halo), x.shape[0], halo, last=last)  # type: ignore[no-untyped-call]
 
     @property
     def data(self) -> Tensor:
@@ -157,14 +147,14 @@ class PlaneImages:
                 self._data, self._norm = self._norm.made(), None
             else:
                 assert self._tensor is not None
-                self._data = _Pack.apply(self._tensor, self.halo)  # type: ignore[no-untyped-call]
+                self._data = Pack.apply(self._tensor, self.halo)  # type: ignore[no-untyped-call]
         assert self._data is not None
         return self._data
 
     def tensor(self) -> Tensor:
         """The images as a plain tensor."""
         if self._tensor is None:
-            self._tensor = _Unpack.apply(self.data, self.batch, self.halo, self.last)  # type: ignore[no-untyped-call]
+            self._tensor = Unpack.apply(self.data, self.batch, self.halo, self.last)  # type: ignore[no-untyped-call]
         assert self._tensor is not None
         return self._tensor
 
@@ -240,7 +230,7 @@ class PlaneImages:
             return self._waiting(replace(self._norm, relu=True))
         return PlaneImages(torch.relu(self.data), self.batch, self.halo, last=self.last)
 
-    def _waiting(self, norm: _Norm) -> PlaneImages:
+    def _waiting(self, norm: WaitingNorm) -> PlaneImages:
         return PlaneImages(None, self.batch, norm.source.halo, norm=norm, last=self.last)
 
     def _become(self, other: PlaneImages) -> PlaneImages:
@@ -302,12 +292,39 @@ def _batch_norm(
     if not training and running is None:
         return NotImplemented
     _ = x.data  # made before it waits: a norm waits for one tensor only
-    norm = _Norm(x, weight, bias, running, training, momentum, eps)
+    norm = WaitingNorm(x, weight, bias, running, training, momentum, eps)
     return PlaneImages(None, x.batch, x.halo, norm=norm, last=x.last)
 
 
+def _max_pool(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    if _twice(dilation) != (1, 1) or ceil_mode or return_indices:
+        return NotImplemented
+    window = Window(_twice(kernel_size), _twice(stride or kernel_size), _twice(padding))
+    data = PoolInPlanes.apply(x.data, x.batch, x.halo, window)  # type: ignore[no-untyped-call]
+    return PlaneImages(data, x.batch, halo_after(x.halo), last=x.last)
+
+
+def _twice(size: int | tuple[int, ...]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[-1])
+
+
 PlaneImages._handled.update(
-    {F.relu: _relu, torch.relu: _relu, torch.add: _add, Tensor.add: _add, F.batch_norm: _batch_norm}
+    {
+        F.relu: _relu,
+        torch.relu: _relu,
+        torch.add: _add,
+        Tensor.add: _add,
+        F.batch_norm: _batch_norm,
+        F.max_pool2d: _max_pool,
+    }
 )
 
 
@@ -337,118 +354,3 @@ def _as_tensors(value: Any) -> Any:
         converted = {key: _as_tensors(v) for key, v in value.items()}
         return converted if type(value) is dict else type(value)(**converted)
     return value
-
-
-# ---------------------------------------------------------------------- under autograd
-
-
-class _Pack(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, halo: int) -> Tensor:
-        planes = to_planes(x, halo=halo)
-        ctx.batch, ctx.halo = x.shape[0], halo
-        ctx.last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        return planes.data
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("SparseConv2d")
-        return from_planes(Planes(grad.contiguous(), ctx.batch, ctx.halo), channels_last=ctx.last), None
-
-
-class _Unpack(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, data: Tensor, batch: int, halo: int, last: bool) -> Tensor:
-        ctx.halo = halo
-        return from_planes(Planes(data, batch, halo), channels_last=last)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("SparseConv2d")
-        return to_planes(grad, halo=ctx.halo).data, None, None, None
-
-
-class _Conv(torch.autograd.Function):
-    """The convolution, and its input once more.
-
-    Who uses the input later, as a shortcut does, sends its gradient back through here, where it is what the
-    convolution's own is added to, in one pass.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        data: Tensor,
-        values: Tensor,
-        bias: Tensor | None,
-        layer: SparseConv2d,
-        index: ConvIndex,
-        batch: int,
-        halo: int,
-    ) -> tuple[Tensor, Tensor | None]:
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(data, values)
-        ctx.layer, ctx.index, ctx.batch, ctx.halo = layer, index, batch, halo
-        y = conv_planes_forward(index, values, Planes(data, batch, halo), bias=bias, halo=_after(halo)).data
-        return y, data if ctx.needs_input_grad[0] else None
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, onto: Tensor | None) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("SparseConv2d")
-        if grad is None:
-            return onto, None, None, None, None, None, None
-        data, values = ctx.saved_tensors
-        need_x, need_values, need_bias = ctx.needs_input_grad[:3]
-        x, g = Planes(data, ctx.batch, ctx.halo), Planes(grad.contiguous(), ctx.batch, _after(ctx.halo))
-        if need_values and ctx.layer.listening:
-            ctx.layer.hear(from_planes(x), from_planes(g))
-        found = conv_planes_backward(ctx.index, values, x, g, onto=onto, need_x=need_x, need_bias=need_bias)
-        gx = None if found.x is None else found.x.data
-        return gx, found.values if need_values else None, found.bias, None, None, None, None
-
-
-class _NormInPlanes(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, data: Tensor, weight: Tensor | None, bias: Tensor | None, residual: Tensor | None, norm: _Norm
-    ) -> Tensor:
-        batch, halo = norm.source.batch, norm.source.halo
-        x = Planes(data, batch, halo)
-        added = None if residual is None else Planes(residual.contiguous(), batch, halo)
-        known = None if norm.training else norm.running
-        mean, variance = (None, None) if known is None else known
-        made = norm_forward(
-            x, weight=weight, bias=bias, mean=mean, variance=variance, eps=norm.eps, residual=added, relu=norm.relu
-        )
-        if norm.training and norm.running is not None and not norm.counted[0]:
-            norm.counted[0] = True
-            _, _, height, width = x.shape
-            count = batch * height * width
-            for moving, seen in zip(norm.running, (made.mean, made.variance * (count / (count - 1))), strict=True):
-                moving.lerp_(seen.to(moving.dtype), norm.momentum)
-        ended = made.y.data if norm.relu and added is not None else None
-        ctx.save_for_backward(data, weight, bias, made.mean.clone(), made.variance.clone(), ended)
-        ctx.batch, ctx.halo, ctx.eps, ctx.constant, ctx.relu = batch, halo, norm.eps, not norm.training, norm.relu
-        return made.y.data
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivative("SparseConv2d")
-        data, weight, bias, mean, variance, output = ctx.saved_tensors
-        need_residual = ctx.needs_input_grad[3]
-        found = norm_backward(
-            Planes(data, ctx.batch, ctx.halo),
-            Planes(grad.contiguous(), ctx.batch, ctx.halo),
-            mean,
-            variance,
-            weight=weight,
-            bias=bias,
-            eps=ctx.eps,
-            relu=ctx.relu,
-            output=None if output is None else Planes(output, ctx.batch, ctx.halo),
-            constant=ctx.constant,
-            residual=need_residual,
-        )
-        need_weight, need_bias = ctx.needs_input_grad[1:3]
-        residual = None if found.residual is None else found.residual.data
-        return found.x.data, found.weight if need_weight else None, found.bias if need_bias else None, residual, None

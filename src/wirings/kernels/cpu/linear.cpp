@@ -339,7 +339,7 @@ void pack_features(const T* x, int64_t batch, int64_t features, int64_t b0, int6
         int64_t n = std::min<int64_t>(64, f.last - f0);
         for (int64_t lane = 0; lane < width; lane += LANES) {
             int64_t samples = std::min<int64_t>(LANES, batch - b0 - lane);
-            strip_in(x + (b0 + lane) * features + f0, features, n, std::max<int64_t>(samples, 0), panel + f0 * width + lane, width);
+            strip_in(x + (b0 + lane) * features + f0, features, n, std::max<int64_t>(samples, 0), panel + f0 * width + lane, every(width));
         }
     }
 }
@@ -348,7 +348,7 @@ template <class T>
 void unpack_features(const T* tile, int64_t batch, int64_t features, int64_t b0, int64_t width, Range f, T* y) {
     for (int64_t lane = 0; lane < width; lane += LANES) {
         int64_t samples = std::min<int64_t>(LANES, batch - b0 - lane);
-        if (samples > 0) strip_out(tile + lane, width, f.last - f.first, samples, y + (b0 + lane) * features + f.first, features);
+        if (samples > 0) strip_out(tile + lane, every(width), f.last - f.first, samples, y + (b0 + lane) * features + f.first, features);
     }
 }
 

@@ -9,19 +9,31 @@ namespace wirings {
 namespace {
 
 // A strip, or two where as many samples lie side by side; `samples` may be more than there are lanes.
-template <class S>
-void strips_in(const S* source, int64_t source_step, int64_t items, int64_t samples, S* target, int64_t target_step) {
+template <class S, class F>
+void strips_in(const S* source, int64_t source_step, int64_t items, int64_t samples, S* target, F&& place) {
     for (int64_t lane = 0; lane < LANES_OF<S>; lane += LANES) {
         const int64_t have = std::clamp<int64_t>(samples - lane, 0, LANES);
-        strip_in(source + (have > 0 ? lane * source_step : 0), source_step, items, have, target + lane, target_step);
+        strip_in(source + (have > 0 ? lane * source_step : 0), source_step, items, have, target + lane, place);
     }
 }
-template <class S>
-void strips_out(const S* source, int64_t source_step, int64_t items, int64_t samples, S* target, int64_t target_step) {
+template <class S, class F>
+void strips_out(const S* source, F&& place, int64_t items, int64_t samples, S* target, int64_t target_step) {
     for (int64_t lane = 0; lane < std::min<int64_t>(samples, LANES_OF<S>); lane += LANES) {
-        strip_out(source + lane, source_step, items, std::min<int64_t>(LANES, samples - lane), target + lane * target_step, target_step);
+        strip_out(source + lane, place, items, std::min<int64_t>(LANES, samples - lane), target + lane * target_step, target_step);
     }
 }
+
+// Where the pixels of an image lie in their plane: a strip goes on from row to row, or narrow images would have none.
+struct Pixels {
+    Scratch<int64_t> at;
+
+    explicit Pixels(const Planes& p) : at(p.height * p.width) {
+        for (int64_t i = 0; i < p.height * p.width; i++) at[i] = p.at(i / p.width, i % p.width);
+    }
+    auto place() const {
+        return [table = static_cast<const int64_t*>(at)](int64_t i) { return table[i]; };
+    }
+};
 
 }  // namespace
 }  // namespace wirings
@@ -35,6 +47,7 @@ API int wirings_to_planes(int64_t stored, const void* x, void* planes, int64_t b
         using S = decltype(s);
         constexpr int64_t L = LANES_OF<S>;
         const Planes p{channels, height, width, halo, L};
+        const Pixels pixels(p);
         const int64_t sample = channels * height * width, panels = (batch + L - 1) / L;
         const S* from = static_cast<const S*>(x);
         S* to = static_cast<S*>(planes);
@@ -46,17 +59,15 @@ API int wirings_to_planes(int64_t stored, const void* x, void* planes, int64_t b
                 if (channels_last) continue;
                 int64_t panel = job / channels, channel = job % channels;
                 const S* source = from + panel * L * sample + channel * height * width;
-                for (int64_t y = 0; y < height; y++) {
-                    strips_in<S>(source + y * width, sample, width, batch - panel * L, plane + p.at(y, 0), L);
-                }
+                strips_in(source, sample, height * width, batch - panel * L, plane, pixels.place());
             }
             if (!channels_last) return;
             mine = part(panels * height, member, size);
             for (int64_t job = mine.first; job < mine.last; job++) {
                 int64_t panel = job / height, y = job % height;
                 for (int64_t x0 = 0; x0 < width; x0++) {
-                    strips_in<S>(from + panel * L * sample + (y * width + x0) * channels, sample, channels, batch - panel * L,
-                                 to + panel * p.panel() + p.at(y, x0), p.plane());
+                    strips_in(from + panel * L * sample + (y * width + x0) * channels, sample, channels, batch - panel * L,
+                              to + panel * p.panel() + p.at(y, x0), every(p.plane()));
                 }
             }
         });
@@ -70,6 +81,7 @@ API int wirings_from_planes(int64_t stored, const void* planes, void* x, int64_t
         using S = decltype(s);
         constexpr int64_t L = LANES_OF<S>;
         const Planes p{channels, height, width, halo, L};
+        const Pixels pixels(p);
         const int64_t sample = channels * height * width, panels = (batch + L - 1) / L;
         const S* from = static_cast<const S*>(planes);
         S* to = static_cast<S*>(x);
@@ -79,15 +91,13 @@ API int wirings_from_planes(int64_t stored, const void* planes, void* x, int64_t
                 if (channels_last) {
                     int64_t panel = job / height, y = job % height;
                     for (int64_t x0 = 0; x0 < width; x0++) {
-                        strips_out<S>(from + panel * p.panel() + p.at(y, x0), p.plane(), channels, batch - panel * L,
-                                      to + panel * L * sample + (y * width + x0) * channels, sample);
+                        strips_out(from + panel * p.panel() + p.at(y, x0), every(p.plane()), channels, batch - panel * L,
+                                   to + panel * L * sample + (y * width + x0) * channels, sample);
                     }
                 } else {
                     int64_t panel = job / channels, channel = job % channels;
-                    for (int64_t y = 0; y < height; y++) {
-                        strips_out<S>(from + job * p.plane() + p.at(y, 0), L, width, batch - panel * L,
-                                      to + panel * L * sample + channel * height * width + y * width, sample);
-                    }
+                    strips_out(from + job * p.plane(), pixels.place(), height * width, batch - panel * L,
+                               to + panel * L * sample + channel * height * width, sample);
                 }
             }
         });

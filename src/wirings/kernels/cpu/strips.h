@@ -5,10 +5,10 @@
 
 namespace wirings {
 
-// target[item * target_step + sample] = source[sample * source_step + item], for `items` items of `samples` <= 16 samples;
-// the lanes of missing samples become zero.
-template <class T>
-void strip_in(const T* source, int64_t source_step, int64_t items, int64_t samples, T* target, int64_t target_step) {
+// target[place(item) + sample] = source[sample * source_step + item], for `items` items of `samples` <= 16 samples; the lanes
+// of missing samples become zero.
+template <class T, class F>
+void strip_in(const T* source, int64_t source_step, int64_t items, int64_t samples, T* target, F&& place) {
     constexpr int N = VL<T>;
     for (int lane = 0; lane < LANES; lane += N) {
         const T* s = source + lane * source_step;
@@ -21,18 +21,18 @@ void strip_in(const T* source, int64_t source_step, int64_t items, int64_t sampl
                 for (int q = 0; q < N; q++) r[q] = load(s + q * source_step + i);
                 transpose<T>(r);
 #pragma GCC unroll 16
-                for (int q = 0; q < N; q++) store(t + (i + q) * target_step, r[q]);
+                for (int q = 0; q < N; q++) store(t + place(i + q), r[q]);
             }
         }
         for (; i < items; i++) {
-            for (int q = 0; q < N; q++) t[i * target_step + q] = q < have ? s[q * source_step + i] : T(0);
+            for (int q = 0; q < N; q++) t[place(i) + q] = q < have ? s[q * source_step + i] : T(0);
         }
     }
 }
 
-// The way back: target[sample * target_step + item] = source[item * source_step + sample].
-template <class T>
-void strip_out(const T* source, int64_t source_step, int64_t items, int64_t samples, T* target, int64_t target_step) {
+// The way back: target[sample * target_step + item] = source[place(item) + sample].
+template <class T, class F>
+void strip_out(const T* source, F&& place, int64_t items, int64_t samples, T* target, int64_t target_step) {
     constexpr int N = VL<T>;
     for (int lane = 0; lane < LANES; lane += N) {
         const T* s = source + lane;
@@ -42,7 +42,7 @@ void strip_out(const T* source, int64_t source_step, int64_t items, int64_t samp
             for (; i + N <= items; i += N) {
                 Vector<T> r[N];
 #pragma GCC unroll 16
-                for (int q = 0; q < N; q++) r[q] = load(s + (i + q) * source_step);
+                for (int q = 0; q < N; q++) r[q] = load(s + place(i + q));
                 transpose<T>(r);
 #pragma GCC unroll 16
                 for (int q = 0; q < N; q++) store(t + q * target_step + i, r[q]);
@@ -50,9 +50,14 @@ void strip_out(const T* source, int64_t source_step, int64_t items, int64_t samp
         }
         if (want > N) want = N;
         for (; i < items; i++) {
-            for (int q = 0; q < want; q++) t[q * target_step + i] = s[i * source_step + q];
+            for (int q = 0; q < want; q++) t[q * target_step + i] = s[place(i) + q];
         }
     }
+}
+
+// Places that are equally far apart.
+inline auto every(int64_t step) {
+    return [step](int64_t item) { return item * step; };
 }
 
 }  // namespace wirings

@@ -396,7 +396,8 @@ void weight_gradient(int64_t panels, const Planes& in, const S* x, const Planes&
                 for (int p = 0; p < POINTS; p++) {
                     for (int64_t i = 0; i < CHUNK; i += LANES) {
                         for (int64_t r = 0; r < OUTPUTS; r += LANES) {
-                            strip_in<T>(e.at(p) + r * CHUNK + i, CHUNK, LANES, std::clamp<int64_t>(have - r, 0, LANES), d + i * OUTPUTS + r, OUTPUTS);
+                            strip_in<T>(e.at(p) + r * CHUNK + i, CHUNK, LANES, std::clamp<int64_t>(have - r, 0, LANES), d + i * OUTPUTS + r,
+                                        every(OUTPUTS));
                         }
                     }
                     for (int64_t i = 0; i < room; i += GRADIENT_INPUTS) {
