@@ -66,7 +66,7 @@ def choose(
         topology: of the layer, or its shape and number of connections.
         batch: samples, at least 1.
         dtype: of activations and values. Sparse times were measured in float32 and are told for half precision, too;
-            in bfloat16 linear layers take less.
+            in bfloat16 they take less.
         purpose: ``"train"`` (forward, both gradients, update) or ``"infer"``.
         image: height and width of a convolution's input; needed for one.
         stride, padding, groups: of a convolution.
