@@ -10,8 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from wirings.kernels import Planes, from_planes, native, to_planes, with_halo
-from wirings.kernels.pool import Window, pool_backward, pool_forward
+from wirings.kernels import Planes, Window, from_planes, native, pool_backward, pool_forward, to_planes, with_halo
 
 sides = st.tuples(st.integers(1, 4), st.integers(1, 4))
 

@@ -32,6 +32,7 @@ from wirings.kernels.linear import (
 )
 from wirings.kernels.native import available, describe, isa
 from wirings.kernels.norm import Normed, NormGradients, norm_backward, norm_forward
+from wirings.kernels.pool import Window, pool_backward, pool_forward
 from wirings.kernels.select import strongest, strongest_conv_gradient, strongest_gradient, top_index, top_mask
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "PlanesGradients",
     "SparseIndex",
     "Transposed",
+    "Window",
     "available",
     "conv_backward",
     "conv_forward",
@@ -61,6 +63,8 @@ __all__ = [
     "panel_width",
     "panels_backward",
     "panels_forward",
+    "pool_backward",
+    "pool_forward",
     "sddmm",
     "strongest",
     "strongest_conv_gradient",

@@ -60,7 +60,7 @@ void tile(const Shifted<S>& a, const Grid<S>& grid, const S* bias, bool relu, co
             int64_t r = grid.first_row + i * grid.row_step;
             int64_t k = cut[r], end = cut[a.step + r];
             S* o = out + i * grid.out_channel + lane;
-            T* kept = a.kept + i * (RX * RY * N);
+            T* kept = is_bf16<S> && a.blocks > 1 ? a.kept + i * (RX * RY * N) : nullptr;
             Vector<T> sum[RY][RX][R];
             if (block > 0 && k == end && !ends && !narrows) continue;
             auto each = [&](auto&& pixel) INLINE_LAMBDA {
@@ -86,6 +86,7 @@ void tile(const Shifted<S>& a, const Grid<S>& grid, const S* bias, bool relu, co
             }
 #ifdef __AVX512BF16__
             if constexpr (PAIRED<S>) {
+                static_assert(N == L);
                 auto add = [&](const S* p, const S* q, Words w, auto alone) INLINE_LAMBDA {
                     each([&](int y, int x, Vector<T>* own) INLINE_LAMBDA {
                         const int64_t at = y * grid.in_row + x * STRIDE * L;
