@@ -186,7 +186,7 @@ def _report(files: tuple[Path, ...], into: Path | None, plot: Path | None) -> in
     import json as reader
 
     from wirings.bench.result import filled, markdown
-    from wirings.core.errors import RunError, SettingsError
+    from wirings.core.errors import RunError, SettingsError, reason_of
     from wirings.core.files import write_text
 
     if not files:
@@ -198,7 +198,7 @@ def _report(files: tuple[Path, ...], into: Path | None, plot: Path | None) -> in
             if not isinstance(found, dict) or "bench" not in found or "command" not in found:
                 raise ValueError("it is no result of `wirings bench`")
         except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read: {error}.") from error
+            raise RunError(f"{path} cannot be read: {reason_of(error)}.") from error
         results.append(found)
     if plot is not None:
         if len(results) > 1:
@@ -212,7 +212,7 @@ def _report(files: tuple[Path, ...], into: Path | None, plot: Path | None) -> in
     try:
         text = into.read_text(encoding="utf-8")
     except OSError as error:
-        raise RunError(f"{into} cannot be read: {error}.") from error
+        raise RunError(f"{into} cannot be read: {reason_of(error)}.") from error
     filled_in, places = filled(text, tables)
     for name in tables:
         if name not in places:

@@ -75,10 +75,14 @@ def _break_even(console: Console, calibrate: bool) -> None:
     table = Table(*heads, box=None, pad_edge=False, header_style="bold")
     found = break_even_table(calibration)
     for train, infer in zip(found[::2], found[1::2], strict=True):
-        told = ["never" if row.sparsity is None else f"{100 * row.sparsity:.3g} %" for row in (train, infer)]
+        told = [_told(row.sparsity) for row in (train, infer)]
         table.add_row(train.layer, str(train.batch), *told)
     console.print(table)
     key = calibration.key
     console.print(
         f"measured {calibration.date[:10]}: {key.processor}, {key.isa}, {key.threads} thread(s)", markup=False
     )
+
+
+def _told(sparsity: float | None) -> str:
+    return "never" if sparsity is None else f"{100 * sparsity:.3g} %" if sparsity > 0 else "any"

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wirings.core.errors import SettingsError, nearest
+from wirings.core.errors import SettingsError, nearest, reason_of
 
 if TYPE_CHECKING:
     from wirings.training.settings import Run
@@ -102,7 +102,7 @@ def preset(path: str | None) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not TOML: {error}.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}.") from error
+        raise SettingsError(f"{path} cannot be read: {reason_of(error)}.") from error
 
 
 def changed(plain: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:

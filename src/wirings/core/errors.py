@@ -26,6 +26,17 @@ class RunError(WiringsError):
     """A run folder is in use, damaged, or does not fit what was asked."""
 
 
+def reason_of(error: BaseException) -> str:
+    """What went wrong, without number, path and full stop, for the end of a sentence that names the file.
+
+    Example:
+        >>> reason_of(FileNotFoundError(2, "No such file or directory", "runs/a.toml"))
+        'No such file or directory'
+    """
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).rstrip(".")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The way out for a misspelt name.
 

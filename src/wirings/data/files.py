@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from wirings.core.errors import DataError
+from wirings.core.errors import DataError, reason_of
 from wirings.data.sources import SOURCES, File, Source
 
 PACKINGS = ("", ".gz", ".xz")
@@ -35,7 +35,7 @@ class Found:
                 with path.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
             except OSError as wrong:
-                raise DataError(f"`{path}` of `{self.source.name}` cannot be read: {_reason(wrong)}.") from wrong
+                raise DataError(f"`{path}` of `{self.source.name}` cannot be read: {reason_of(wrong)}.") from wrong
         return digest.hexdigest()
 
     def read(self, name: str) -> bytes:
@@ -116,9 +116,9 @@ def _unpacked(path: Path, file: File, source: Source) -> bytes:
     except EOFError as wrong:
         raise DataError(_damaged(path, source, "it is truncated")) from wrong
     except (gzip.BadGzipFile, lzma.LZMAError, zlib.error) as wrong:
-        raise DataError(_damaged(path, source, f"it cannot be unpacked ({_reason(wrong)})")) from wrong
+        raise DataError(_damaged(path, source, f"it cannot be unpacked ({reason_of(wrong)})")) from wrong
     except OSError as wrong:
-        raise DataError(f"`{path}` of `{source.name}` cannot be read: {_reason(wrong)}.") from wrong
+        raise DataError(f"`{path}` of `{source.name}` cannot be read: {reason_of(wrong)}.") from wrong
 
 
 def _opened(path: Path) -> IO[bytes] | gzip.GzipFile | lzma.LZMAFile:
@@ -136,9 +136,9 @@ def _from_archive(path: Path, file: File, source: Source) -> bytes:
                     assert stream is not None  # of a plain file it never is
                     return stream.read(file.size + 1)
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as wrong:
-        raise DataError(_damaged(path, source, f"it cannot be unpacked ({_reason(wrong)})")) from wrong
+        raise DataError(_damaged(path, source, f"it cannot be unpacked ({reason_of(wrong)})")) from wrong
     except OSError as wrong:
-        raise DataError(f"`{path}` of `{source.name}` cannot be read: {_reason(wrong)}.") from wrong
+        raise DataError(f"`{path}` of `{source.name}` cannot be read: {reason_of(wrong)}.") from wrong
     raise DataError(_damaged(path, source, f"it holds no `{file.name}`"))
 
 
@@ -162,11 +162,6 @@ def _damaged(path: Path, source: Source, why: str) -> str:
         f"`{path}` is damaged or not the published file of `{source.name}`: {why}. Delete it and copy it again, or "
         f"fetch it with `wirings.data.download({source.name!r})`."
     )
-
-
-def _reason(wrong: BaseException) -> str:
-    text = getattr(wrong, "strerror", None) or str(wrong) or type(wrong).__name__
-    return text.rstrip(".")
 
 
 def _listed(names: Sequence[str]) -> str:

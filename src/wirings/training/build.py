@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from wirings import data, models
 from wirings.core.budgets import check_density
-from wirings.core.errors import DataError, RunError, SettingsError
+from wirings.core.errors import DataError, RunError, SettingsError, reason_of
 from wirings.core.files import sha256_of
 from wirings.core.streams import derived_seed
 from wirings.core.wiring import Shapes
@@ -120,7 +120,7 @@ def network(run: Run, image_shape: tuple[int, int, int], classes: int) -> nn.Mod
         try:
             found = sha256_of(run.values.path)
         except OSError as error:
-            raise RunError(f"The values to begin with cannot be read: {error}.") from error
+            raise RunError(f"The values to begin with cannot be read: {reason_of(error)}.") from error
         if found != run.values.sha256:
             raise RunError(f"The values at {run.values.path} are not those that the settings name: hashes differ.")
         put_values(model, load_values_of(run), run.values.path)

@@ -32,7 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from wirings.core.errors import RunError
+from wirings.core.errors import RunError, reason_of
 from wirings.core.files import write_text, written_aside
 from wirings.core.settings import to_plain
 from wirings.training.settings import Run, identity
@@ -71,7 +71,7 @@ class RunFolder:
         except FileNotFoundError:
             return {}
         except (OSError, UnicodeDecodeError) as error:
-            raise RunError(f"{self.info_file} cannot be read: {error}.") from error
+            raise RunError(f"{self.info_file} cannot be read: {reason_of(error)}.") from error
         try:
             info = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from wirings.core.errors import SettingsError
+from wirings.core.errors import SettingsError, reason_of
 from wirings.core.schedules import Every, When
 from wirings.core.settings import (
     Duration,
@@ -280,7 +280,7 @@ class Run:
         except SettingsError as error:
             raise SettingsError(f"{path}: {error}") from error
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path} cannot be read: {error}.") from error
+            raise SettingsError(f"{path} cannot be read: {reason_of(error)}.") from error
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
