@@ -78,3 +78,18 @@ def test_no_more_is_kept_than_said(monkeypatch):
     tensors = [lent((LEAST,), torch.int8) for _ in range(5)]
     tensors.clear()
     assert kept() <= 3 * LEAST
+
+
+def test_other_sizes_wait_in_the_room_of_what_was_lent_at_the_most():
+    step = [lent((LEAST,), torch.int8) for _ in range(8)]
+    step.clear()
+    assert kept() == 8 * LEAST
+    other = [lent((2 * LEAST,), torch.int8) for _ in range(3)]  # 6 of 8 are lent: what waits and they fit into 14
+    assert kept() == 8 * LEAST
+    other.append(lent((2 * LEAST,), torch.int8))
+    assert kept() == 6 * LEAST
+    other.clear()
+    step = [lent((LEAST,), torch.int8) for _ in range(6)]  # they were not given up for nothing
+    assert kept() == 8 * LEAST
+    step.append(lent((LEAST,), torch.int8))
+    assert kept() == 6 * LEAST

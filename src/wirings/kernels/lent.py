@@ -1,8 +1,9 @@
 """Large buffers for activations, lent and taken back, so that their memory stays mapped from step to step.
 
 An allocator gives tens of megabytes back to the system as soon as they are free, and the next step pays for every page
-of them again: at batch 128 that took longer than the products of a 99 % sparse convolution. No more than :data:`MOST`
-is kept while nobody uses it.
+of them again: at batch 128 that took longer than the products of a 99 % sparse convolution. Together, buffers that are
+lent and buffers that wait take little more than what was lent at the most (:data:`ROOM`), so that evaluating on other
+batches costs no memory of its own; and no more than :data:`MOST` is kept while nobody uses it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ LEAST = 1 << 20
 MOST = 1 << 30
 """Bytes that are kept at most while nobody uses them."""
 
+ROOM = 1.75
+"""What may lie in memory, as a multiple of what was lent at the most, before what waited longest is given up. So little
+that evaluating adds nothing to training; with less, steps of small convolutional networks would wait for memory."""
+
 _LINE = 64  # bytes of a cache line
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-_kept: dict[int, list[_Bytes]] = {}
+_kept: dict[int, list[_Bytes]] = {}  # by size; the one that was used last comes last
 _loans: dict[int, _Loan] = {}
+_most = 0  # bytes that were lent when memory was last asked for, at the most
 
 
 def lent(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -33,8 +39,11 @@ def lent(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if size < LEAST:
         return torch.empty(shape, dtype=dtype)
     try:
-        buffer = _kept[size].pop()
+        shelf = _kept.pop(size)
+        _kept[size] = shelf
+        buffer = shelf.pop()
     except (KeyError, IndexError):
+        _make_room(size)
         buffer = np.empty(size + _LINE, dtype=np.uint8)
         buffer = buffer[-buffer.ctypes.data % _LINE :][:size]
     handed = buffer[:]  # torch holds this very array for as long as a tensor uses the memory, and nobody else does
@@ -44,6 +53,18 @@ def lent(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(handed).view(dtype).view(shape)
 
 
+def _make_room(more: int) -> None:
+    """Gives up what waited longest, where so many more bytes would be too many."""
+    global _most
+    used = more + sum(loan.buffer.nbytes for loan in list(_loans.values()))
+    _most = max(_most, used)
+    spare = used + kept() - ROOM * _most
+    for size, shelf in list(_kept.items()):
+        while spare > 0 and shelf:
+            shelf.pop()
+            spare -= size
+
+
 def kept() -> int:
     """Bytes that wait to be lent again."""
     return sum(size * len(shelf) for size, shelf in list(_kept.items()))
@@ -51,7 +72,9 @@ def kept() -> int:
 
 def forget() -> None:
     """Give everything that waits back to the system."""
+    global _most
     _kept.clear()
+    _most = 0
 
 
 class _Loan(weakref.ref[_Bytes]):
@@ -65,6 +88,6 @@ def _take_back(loan: Any) -> None:
     del _loans[id(loan)]
     size = loan.buffer.nbytes
     if kept() + size > MOST:
-        forget()  # shapes of another batch or model, most likely
+        _kept.clear()  # shapes of another batch or model, most likely
     if size <= MOST:
         _kept.setdefault(size, []).append(loan.buffer)
