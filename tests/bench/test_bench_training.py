@@ -21,6 +21,12 @@ from wirings.training.optimizers import SGD
 def test_contenders_differ_in_how_they_run_alone() -> None:
     found = contenders(RUNS["resnet20"])
     assert list(found) == ["dense", "masked", "truly sparse", "small-dense"]
+    narrow = contenders(RUNS["resnet20"], bf16=True)
+    assert {name: narrow[name] for name in found} == found
+    for name in ("dense", "truly sparse"):
+        twin = narrow[f"{name}, bf16"]
+        assert twin.autocast == "bfloat16"
+        assert dataclasses.replace(twin, autocast="none", channels_last=False) == found[name]
     masked, sparse = found["masked"], found["truly sparse"]
     assert dataclasses.replace(sparse, execution="masked") == masked
     assert found["dense"].method is None
@@ -43,13 +49,14 @@ TINY = dataclasses.replace(
 )
 
 
-def test_a_run_is_compared_four_ways(monkeypatch) -> None:
+def test_a_run_is_compared_several_ways(monkeypatch) -> None:
     monkeypatch.setattr(training, "in_fresh_process", training.made)
     result = run(masked=TINY, rounds=1)
     assert json.loads(json.dumps(result)) == result
     assert result["bench"] == "training-mnist"
     rows = {row["contender"]: row for row in result["cases"][0]["rows"]}
-    assert list(rows) == ["dense", "masked", "truly sparse", "small-dense"]
+    assert list(rows) == ["dense", "masked", "truly sparse", "small-dense", "dense, bf16", "truly sparse, bf16"]
+    assert [row["density"] is None for row in rows.values()] == [True, False, False, False, True, False]
     assert rows["dense"]["ratio"] == 1
     for row in rows.values():
         assert row["seconds"] > 0

@@ -1,4 +1,5 @@
-"""Whole trainings on real data: the same run masked, truly sparse, dense and small-dense, each in a fresh process.
+"""Whole trainings on real data: the same run masked, truly sparse, dense and small-dense, each in a fresh process; the
+dense and the truly sparse one also under bfloat16 autocast, dense with channels last, which torch's bfloat16 likes.
 
 What counts is everything that a run does: its steps, its updates of the wiring, its evaluations, its files. Contenders
 take turns, round by round with another seed, so that they meet the same moods of the machine.
@@ -145,13 +146,12 @@ def run(
         preset: one of `PRESETS`.
         rounds: seeds, from 0; each contender trains once with each.
         threads: of torch.
-        against: dense networks are always there; nothing else is.
+        against: dense networks are always there; "dense-bf16" adds the trainings in bfloat16.
         quick: a few steps on the embedded images.
         command: what was asked, to be written beside the result.
         masked: another run than the preset's.
         race: other settings than those of "time-to-accuracy".
     """
-    del against
     if preset not in PRESETS:
         raise SettingsError(f"`--preset` knows no {preset!r}. {nearest(preset, list(PRESETS))}")
     result = begun(f"training-{preset}", command, threads=threads)
@@ -161,27 +161,32 @@ def run(
             result["cases"].append(_raced(race or (QUICK_RACE if quick else RACE), rounds, threads))
         else:
             result["columns"] = _COLUMNS
-            result["cases"].append(_compared(masked or (QUICK if quick else RUNS[preset]), rounds, threads))
+            runs = contenders(masked or (QUICK if quick else RUNS[preset]), bf16="dense-bf16" in against)
+            result["cases"].append(_compared(runs, rounds, threads))
     return result
 
 
-# ---------------------------------------------------------------------- one run, four ways
+# ---------------------------------------------------------------------- one run, several ways
 
 
-def contenders(masked: Run) -> dict[str, Run]:
-    """The same training four ways: only what is stored and computed differs, or how large the network is."""
+def contenders(masked: Run, *, bf16: bool = False) -> dict[str, Run]:
+    """The same training several ways: only what is stored and computed differs, or how large the network is."""
     density = masked.method.begin.density  # type: ignore[union-attr]
     dense = dataclasses.replace(masked, method=None)
-    return {
+    runs = {
         "dense": dense,
         "masked": masked,
         "truly sparse": dataclasses.replace(masked, execution="sparse"),
         "small-dense": dataclasses.replace(dense, small_dense=density),
     }
+    if bf16:
+        runs["dense, bf16"] = dataclasses.replace(dense, autocast="bfloat16", channels_last=True)
+        runs["truly sparse, bf16"] = dataclasses.replace(runs["truly sparse"], autocast="bfloat16")
+    return runs
 
 
-def _compared(masked: Run, rounds: int, threads: int) -> dict[str, Any]:
-    runs = contenders(masked)
+def _compared(runs: Mapping[str, Run], rounds: int, threads: int) -> dict[str, Any]:
+    masked = runs["masked"]
     told = _in_turns(runs, rounds, threads)
     base = statistics.median(one["seconds"] for one in told["dense"])
     rows = []
@@ -192,7 +197,7 @@ def _compared(masked: Run, rounds: int, threads: int) -> dict[str, Any]:
             _row(
                 name,
                 base / max(median["seconds"], 1e-12),
-                density=None if name == "dense" else found[0]["density"],
+                density=None if name.startswith("dense") else found[0]["density"],
                 accuracy=statistics.fmean(accuracies),
                 spread=statistics.stdev(accuracies) if rounds > 1 else None,
                 above_mb=statistics.median(one["above_mb"] for one in found),
