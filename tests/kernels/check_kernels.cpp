@@ -47,6 +47,10 @@ int wirings_norm_gradients(int64_t, const void*, const void*, const void*, const
                            int64_t, int64_t, double, void*, void*, void*, void*, int64_t, int64_t, int64_t, int64_t, int64_t,
                            int64_t);
 int wirings_top_mask(int64_t, const void*, int64_t, int64_t, int64_t, uint8_t*, int64_t);
+int wirings_pool_forward(int64_t, const int64_t*, const void*, void*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
+                         int64_t);
+int wirings_pool_gradient(int64_t, const int64_t*, const void*, const void*, void*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
+                          int64_t, int64_t, int64_t);
 int wirings_top_index(int64_t, const void*, int64_t, int64_t, int64_t, int64_t*, int64_t);
 int64_t wirings_collect(int64_t, const void*, int64_t, int64_t, double, const int64_t*, int64_t, void*, int64_t*, int64_t);
 }
@@ -344,6 +348,36 @@ void check_norm(int64_t batch, int64_t channels, int64_t side, bool relu, int64_
 }
 
 template <class T>
+void check_pool(int64_t batch, int64_t channels, int64_t side, int64_t kernel, int64_t stride, int64_t padding, int64_t threads) {
+    const int64_t out_side = (side + 2 * padding - kernel) / stride + 1;
+    const Images in{batch, channels, side, side, 1}, out{batch, channels, out_side, out_side, 2};
+    vector<T> x(in.count()), grad(out.count());
+    for (T& v : x) v = T(std::floor(next() * 4));  // many are equal: the first counts
+    for (T& v : grad) v = T(std::floor(next() * 4));
+    Doubles y(out.count()), gx(in.count());
+    for (int64_t i = 0; i < out.count(); i++) {
+        const int64_t h = i % out_side, v = i / out_side % out_side, image = i / (out_side * out_side);
+        int64_t from = -1;
+        for (int64_t tap = 0; tap < kernel * kernel; tap++) {
+            const int64_t row = v * stride - padding + tap / kernel, column = h * stride - padding + tap % kernel;
+            if (!in.inside(row, column)) continue;
+            const int64_t at = (image * side + row) * side + column;
+            if (from < 0 || double(x[at]) > double(x[from])) from = at;
+        }
+        y[i] = double(x[from]);
+        gx[from] += double(grad[i]);
+    }
+    const int64_t window[] = {kernel, kernel, stride, stride, padding, padding};
+    const vector<T> planes = in.planes(x), back = out.planes(grad);
+    vector<T> made(out.elements<T>(), T(7)), made_x(in.elements<T>(), T(7));
+    wirings_pool_forward(real<T>, window, planes.data(), made.data(), in.panels<T>(), channels, side, side, 1, out_side, out_side, 2, threads);
+    wirings_pool_gradient(real<T>, window, planes.data(), back.data(), made_x.data(), in.panels<T>(), channels, side, side, 1, out_side,
+                          out_side, 2, threads);
+    near(out.plain(made), y, "max pool");
+    near(in.plain(made_x), gx, "max pool, gradient");
+}
+
+template <class T>
 void check_select(int64_t n, int64_t k, bool absolute, int64_t threads) {
     vector<T> scores = numbers<T>(n);
     for (int64_t i = 0; i + 3 < n; i += 5) scores[i + 3] = scores[i];  // ties, which go to the lower index
@@ -407,6 +441,12 @@ void check_all(int64_t threads) {
     told<T>("convolution");
     for (int64_t batch : {2, 16, 19}) check_norm<T>(batch, 5, 7, batch == 16, threads);
     told<T>("batch norm");
+    for (int64_t kernel : {1, 2, 3}) {
+        for (int64_t stride : {1, 2, 3}) {
+            for (int64_t padding = 0; 2 * padding <= kernel; padding++) check_pool<T>(35, 3, 7, kernel, stride, padding, threads);
+        }
+    }
+    told<T>("max pool");
     if constexpr (!std::is_same_v<T, bf16>) {
         for (int64_t n : {1, 7, 100, 5000}) {
             for (bool absolute : {false, true}) {
