@@ -75,7 +75,9 @@ def test_planes_agree_with_batch_norm(
         constant=not training,
         residual=residual,
     )
-    scale = max(1.0, float(leaves[0].grad.abs().max()))
+    # terms that may cancel: those of a channel whose few numbers are nearly equal are large
+    spread = (found.variance.detach().double() + 1e-5).sqrt()
+    scale = max(1.0, float(grad.abs().max()) * float((weight.detach().double().abs() / spread).max()))
     assert_close(from_planes(back.x).double() / scale, leaves[0].grad / scale, **close)
     scale = max(1.0, float(leaves[1].grad.abs().max()))
     assert_close(back.weight.double() / scale, leaves[1].grad / scale, **close)
