@@ -147,6 +147,10 @@ def test_a_legend_never_covers_data() -> None:
         for i, m in enumerate(("rigl", "set", "dnw", "static", "dense", "lottery"))
     )
     crowded = plate(Panel(series=lines, size="half", labels="legend"), "p")
+    told = plate(Panel(x=Axis(label="sparsity"), series=lines, size="half", labels="legend"), "p").svg
+    places = [(float(y), text) for y, text in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>([^<]*)', told)]
+    axis = max(y for y, text in places if text == "sparsity")
+    assert axis + 8 < min(y for y, text in places if text.startswith("a rather long name"))
     alone = plate(Panel(series=lines[:1], size="half", labels="none"), "p")
     assert crowded.height > alone.height
 

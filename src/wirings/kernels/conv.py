@@ -21,8 +21,8 @@ from wirings.kernels import native, reference
 from wirings.kernels.index import SparseIndex, Transposed, index_dtype, place_dtype
 from wirings.kernels.lent import lent
 from wirings.kernels.linear import first_level_cache, second_level_cache
-from wirings.kernels.stored import DTYPES, as_stored, check_alike, computed, given, sums
-from wirings.kernels.work import LANES, ROUTES, few_images, route
+from wirings.kernels.stored import as_stored, check_alike, compiled, computed, given, sums
+from wirings.kernels.work import LANES, ROUTES, few_images, outputs, route
 
 _MOST_ELEMENTS = 2**31 - 1  # of one panel: shifts are int32
 
@@ -129,9 +129,7 @@ class ConvIndex(SparseIndex):
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the output."""
-        sizes = [
-            (n + 2 * self.padding - k) // self.stride + 1 for n, k in zip((height, width), self.kernel, strict=True)
-        ]
+        sizes = [outputs(n, k, self.stride, self.padding) for n, k in zip((height, width), self.kernel, strict=True)]
         if min(sizes) < 1:
             kernel = f"a kernel of {self.kernel} and padding {self.padding}"
             raise ValueError(f"images of {height} x {width} are too small for {kernel}.")
@@ -173,14 +171,14 @@ def conv_forward(
 
     Values and bias of another dtype than a bfloat16 input are rounded to it.
     """
-    if not _compiled(x) or _is_widened(x):
+    if compiled(x) is None or _is_widened(x):
         _, _, height, width = _check_images(index, x.shape)
         index.output_size(height, width)
         check_alike("values", values, (index.nnz,), x, wider=True)
         _check_bias(bias, index, x)
         wide = computed(x)
         own, start = as_stored(values, x).to(wide), None if bias is None else as_stored(bias, x).to(wide)
-        if _compiled(x):
+        if compiled(x) is not None:
             return conv_forward(index, own, x.to(wide), bias=start, relu=relu).to(x.dtype)
         how = index.stride, index.padding, index.groups
         return reference.conv(index.dense(own), x.to(wide), *how, start, relu).to(x.dtype)
@@ -203,7 +201,7 @@ def _few_forward(index: ConvIndex, values: Tensor, x: Tensor, bias: Tensor | Non
     flat = channels * (height + 2 * p + s) * (width + 2 * p + s)
     if flat > _MOST_ELEMENTS:
         raise ValueError(f"images of {tuple(x.shape[1:])} are too large for the kernels; run this layer masked.")
-    used = _library(x)
+    used = compiled(x)
     assert used is not None
     last = _is_channels_last(x)
     x = x if last else x.contiguous()
@@ -236,11 +234,11 @@ def conv_backward(
         if tensor is not None:
             check_alike(name, tensor, shape, x)
     wide = computed(x)
-    if _compiled(x) and _is_widened(x):
+    if compiled(x) is not None and _is_widened(x):
         own, ended = as_stored(values, x).to(wide), None if output is None else output.to(wide)
         back = conv_backward(index, own, x.to(wide), grad.to(wide), output=ended, need_x=need_x, need_bias=need_bias)
         return ConvGradients(None if back.x is None else back.x.to(x.dtype), *given(back.values, back.bias, values))
-    if not _compiled(x):
+    if compiled(x) is None:
         grad = reference.masked(grad, output).to(wide)
         weight = index.dense(as_stored(values, x).to(wide))
         gx, gw = reference.conv_backward(
@@ -278,7 +276,7 @@ def conv_planes_forward(
     _check_bias(bias, index, x.data)
     out_height, out_width = index.output_size(height, width)
     halo = x.halo if halo is None else halo
-    used = _library(x.data)
+    used = compiled(x.data)
     if used is None:
         return _planes(conv_forward(index, values, _plain(x), bias=bias, relu=relu), batch, halo)
     x = with_halo(x, index.padding) if x.halo < index.padding else x
@@ -325,7 +323,7 @@ def conv_planes_backward(
             check_alike(name, planes.data, tuple(planes.data.shape), x.data)
     if onto is not None:
         check_alike("onto", onto, tuple(x.data.shape), x.data)
-    used = _library(x.data)
+    used = compiled(x.data)
     if used is None:
         own, seen, sent = (t.to(computed(t)) for t in (as_stored(values, x.data), _plain(x), _plain(grad)))
         plain = None if output is None else _plain(output).to(seen.dtype)
@@ -363,7 +361,7 @@ def to_planes(x: Tensor, *, halo: int = 0) -> Planes:
     if x.dim() != 4 or not x.is_floating_point() or halo < 0:
         got = f"{x.dtype} {tuple(x.shape)}"
         raise ValueError(f"`x` must be floating point (batch, channels, height, width). Got {got}.")
-    used = _library(x)
+    used = compiled(x)
     if used is None:
         return _planes(x, x.shape[0], halo)
     last = _is_channels_last(x)
@@ -380,7 +378,7 @@ def to_planes(x: Tensor, *, halo: int = 0) -> Planes:
 
 def from_planes(planes: Planes, *, channels_last: bool = False) -> Tensor:
     """Planes back to ``(batch, channels, height, width)``."""
-    used = _library(planes.data)
+    used = compiled(planes.data)
     if used is None:
         return _plain(planes)
     batch, channels, height, width = planes.shape
@@ -450,14 +448,6 @@ def _plain(planes: Planes) -> Tensor:
 
 def _is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-
-
-def _compiled(x: Tensor) -> bool:
-    return _library(x) is not None
-
-
-def _library(x: Tensor) -> native.Library | None:
-    return native.library() if x.device.type == "cpu" and x.dtype in DTYPES else None
 
 
 def _is_widened(x: Tensor) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from wirings.kernels import native
 from wirings.kernels.index import SparseIndex, place_dtype
 from wirings.kernels.linear import linear_forward
-from wirings.kernels.stored import DTYPES
+from wirings.kernels.stored import compiled
 
 LANES = 16
 _FEW = 1024  # bytes of values a row; with more of them single rows fill vectors as well, and memory is the limit
@@ -67,10 +67,9 @@ class Interleaved:
 
     def forward(self, x: Tensor, *, bias: Tensor | None = None, relu: bool = False) -> Tensor:
         """``relu(x @ W.T + bias)``; larger batches go to `linear_forward`."""
-        used = native.library()
+        used = compiled(x)
         batch, (rows, columns) = x.shape[0], self.index.shape
-        known = x.device.type == "cpu" and x.dtype in DTYPES
-        fits = known and x.dim() == 2 and batch in (1, 2) and x.shape[1] == columns
+        fits = x.dim() == 2 and batch in (1, 2) and x.shape[1] == columns
         alike = all(t.dtype == x.dtype for t in (self.value, *([] if bias is None else [bias])))
         if used is None or not fits or not alike or (bias is not None and bias.shape != (rows,)):
             return linear_forward(self.index, self._values, x, bias=bias, relu=relu)

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from wirings.kernels import native, reference
 from wirings.kernels.index import SparseIndex
-from wirings.kernels.stored import DTYPES, as_stored, check_alike, computed, given, sums
+from wirings.kernels.stored import as_stored, check_alike, compiled, computed, given, sums
 
 WIDTHS = (128, 64, 32, 16)
 _SMALL_BATCH = 2  # up to here connections gather from single samples; from 3 on a padded panel of 16 is faster
@@ -58,7 +58,7 @@ def linear_forward(
     x = _plain("x", x, index.shape[1])
     _check_values(index, values, x)
     _check_bias(bias, index, x)
-    used = _library(x)
+    used = compiled(x)
     rows, columns = index.shape
     if used is None:
         return _reference_forward(index, values, x, bias, relu)
@@ -99,7 +99,7 @@ def linear_backward(
         check_alike("output", output, (x.shape[0], rows), x)
         output = output.contiguous()
     _check_values(index, values, x)
-    used = _library(x)
+    used = compiled(x)
     if used is None:
         return _reference_backward(index, values, x, grad, output, need_x, need_bias)
     stored, batch = as_stored(values, x), x.shape[0]
@@ -180,7 +180,7 @@ def pack(x: Tensor, width: int) -> Tensor:
     """``(batch, features)`` to panels ``(panel, feature, width)``; lanes of missing samples are zero."""
     _check_width(width)
     x = _plain("x", x, None)
-    used = _library(x)
+    used = compiled(x)
     if used is None:
         return reference.pack(x, width)
     batch, features = x.shape
@@ -195,7 +195,7 @@ def unpack(panels: Tensor, batch: int) -> Tensor:
     count, features, width = panels.shape
     if not (count - 1) * width < batch <= count * width and batch != count * width:
         raise ValueError(f"`batch` of `unpack` must fill {count} panels of {width}. Got {batch}.")
-    used = _library(panels)
+    used = compiled(panels)
     if used is None:
         return reference.unpack(panels, batch)
     y = panels.new_empty(batch, features)
@@ -212,7 +212,7 @@ def panels_forward(
     _check_values(index, values, panels)
     _check_bias(bias, index, panels)
     count, _, width = panels.shape
-    used = _library(panels)
+    used = compiled(panels)
     if used is None:
         x = reference.unpack(panels, count * width)
         return reference.pack(_reference_forward(index, values, x, bias, relu), width)
@@ -244,7 +244,7 @@ def panels_backward(
         check_alike("output", output, (count, rows, width), panels)
         output = output.contiguous()
     _check_values(index, values, panels)
-    used = _library(panels)
+    used = compiled(panels)
     if used is None:
         x, g = reference.unpack(panels, count * width), reference.unpack(grad, count * width)
         y = None if output is None else reference.unpack(output, count * width)
@@ -300,11 +300,6 @@ def _nothing(
 ) -> LinearGradients:
     gx = torch.empty_like(like) if need_x else None
     return LinearGradients(gx, values.new_zeros(index.nnz), values.new_zeros(rows) if need_bias else None)
-
-
-def _library(x: Tensor) -> native.Library | None:
-    compiled = x.device.type == "cpu" and x.dtype in DTYPES
-    return native.library() if compiled else None
 
 
 def _plain(name: str, x: Tensor, features: int | None) -> Tensor:

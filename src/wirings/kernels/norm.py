@@ -16,7 +16,7 @@ from torch import Tensor
 from wirings.kernels import native, reference
 from wirings.kernels.conv import Planes, from_planes, to_planes, with_halo
 from wirings.kernels.lent import lent
-from wirings.kernels.stored import DTYPES, computed, sums
+from wirings.kernels.stored import compiled, computed, sums
 
 
 class Normed(NamedTuple):
@@ -64,7 +64,7 @@ def norm_forward(
         raise ValueError(f"statistics need more than one value a channel. Got {batch} of {height} x {width}.")
     weight, bias, mean, variance = (None if t is None else _per_channel(t, x) for t in (weight, bias, mean, variance))
     residual = None if residual is None else _like(residual, x)
-    used = _library(x)
+    used = compiled(x.data)
     given = mean is not None
     if used is None:
         plain = from_planes(x).to(computed(x.data))
@@ -115,7 +115,7 @@ def norm_backward(
     kept = x.data.dtype if weight is None else weight.dtype
     weight, bias = (None if t is None else _per_channel(t, x) for t in (weight, bias))
     mean, variance = _per_channel(mean, x), _per_channel(variance, x)
-    used = _library(x)
+    used = compiled(x.data)
     if used is None:
         seen = from_planes(x).to(computed(x.data))
         ended = None if output is None else from_planes(output)
@@ -146,10 +146,6 @@ def _like(planes: Planes, x: Planes) -> Planes:
     if planes.shape != x.shape or planes.data.dtype != x.data.dtype or planes.data.device != x.data.device:
         raise ValueError(f"planes must match: {x.shape} of {x.data.dtype}. Got {planes.shape} of {planes.data.dtype}.")
     return with_halo(planes, x.halo)
-
-
-def _library(x: Planes) -> native.Library | None:
-    return native.library() if x.data.device.type == "cpu" and x.data.dtype in DTYPES else None
 
 
 def _per_channel(tensor: Tensor, x: Planes) -> Tensor:

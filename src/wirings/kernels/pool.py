@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from wirings.kernels import native
 from wirings.kernels.conv import Planes, from_planes, to_planes
 from wirings.kernels.lent import lent
-from wirings.kernels.stored import DTYPES
+from wirings.kernels.stored import compiled
+from wirings.kernels.work import outputs
 
 
 class Window(NamedTuple):
@@ -24,7 +25,7 @@ class Window(NamedTuple):
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the pooled images."""
-        sizes = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip((height, width), *self, strict=True)]
+        sizes = [outputs(*side) for side in zip((height, width), *self, strict=True)]
         if min(sizes) < 1 or any(2 * p > k for k, p in zip(self.kernel, self.padding, strict=True)):
             raise ValueError(f"images of {height} x {width} cannot be pooled by {self}.")
         return sizes[0], sizes[1]
@@ -44,7 +45,7 @@ def pool_forward(x: Planes, window: Window, *, halo: int = 0) -> Planes:
     """
     batch, channels, height, width = x.shape
     out = window.output_size(height, width)
-    used = _library(x)
+    used = compiled(x.data)
     if used is None:
         return to_planes(F.max_pool2d(from_planes(x), *window), halo=halo)
     panels, lanes = x.data.shape[0], x.data.shape[4]
@@ -62,7 +63,7 @@ def pool_backward(x: Planes, grad: Planes, window: Window) -> Planes:
     out = window.output_size(height, width)
     if grad.shape != (batch, channels, *out) or grad.data.dtype != x.data.dtype:
         raise ValueError(f"`grad` must be {(batch, channels, *out)} of {x.data.dtype}. Got {grad.shape}.")
-    used = _library(x)
+    used = compiled(x.data)
     if used is None:
         leaf = from_planes(x).requires_grad_()
         with torch.enable_grad():
@@ -75,7 +76,3 @@ def pool_backward(x: Planes, grad: Planes, window: Window) -> Planes:
         width, x.halo, *out, grad.halo, native.threads(8 * x.data.numel()),
     )  # fmt: skip
     return made
-
-
-def _library(x: Planes) -> native.Library | None:
-    return native.library() if x.data.device.type == "cpu" and x.data.dtype in DTYPES else None

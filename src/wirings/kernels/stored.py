@@ -10,8 +10,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wirings.kernels import native
+
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 """Of activations, that there are compiled kernels for."""
+
+
+def compiled(x: Tensor) -> native.Library | None:
+    """The compiled kernels, where there are some for such a tensor."""
+    return native.library() if x.device.type == "cpu" and x.dtype in DTYPES else None
 
 
 def computed(x: Tensor) -> torch.dtype:

@@ -109,15 +109,18 @@ class Work:
         """Height and width of a convolution's result."""
         if not self.is_conv:
             return 1, 1
-        high, wide = (
-            (n + 2 * self.padding - k) // self.stride + 1 for n, k in zip(self.image, self.shape[2:], strict=True)
-        )
+        high, wide = (outputs(n, k, self.stride, self.padding) for n, k in zip(self.image, self.shape[2:], strict=True))
         return high, wide
 
     @property
     def moved(self) -> int:
         """Numbers that go in and come out, for one sample."""
         return self.shape[1] * self.groups * math.prod(self.image) + self.shape[0] * math.prod(self.output)
+
+
+def outputs(size: int, kernel: int, stride: int, padding: int) -> int:
+    """Pixels that a convolution or a pool gives along a side."""
+    return (size + 2 * padding - kernel) // stride + 1
 
 
 def product_of(purpose: Purpose, *, first: bool = False) -> Product:

@@ -94,7 +94,7 @@ def plate(panel: Panel, name: str, *, narrow: bool = False) -> Plate:
     with _drawing(width, height) as drawing:
         axes = drawing.subplots()
         _paint(axes, panel)
-        _settle(drawing, [(axes, panel)], grow=True)
+        _settle(drawing, [(axes, panel)])
         height = drawing.get_figheight() * 72
         points = tuple(_points(axes, panel, height))
         svg = _svg(drawing)
@@ -114,24 +114,25 @@ def whole(figure: Figure) -> dict[str, bytes]:
                 axes.set_title(panel.title, pad=20 if panel.y.label else 8)
         for axes in places[len(figure.panels) :]:
             axes.set_axis_off()
-        _settle(drawing, list(zip(places, figure.panels, strict=False)))
+        _settle(drawing, list(zip(places, figure.panels, strict=False)), down=rows)
         out = io.BytesIO()
         drawing.savefig(out, format="png", dpi=144, facecolor=PAPER[0], metadata={"Software": None})
         return {"svg": _svg(drawing, opaque=True).encode(), "png": out.getvalue()}
 
 
-def _settle(drawing: Drawing, parts: Sequence[tuple[Axes, Panel]], *, grow: bool = False) -> None:
+def _settle(drawing: Drawing, parts: Sequence[tuple[Axes, Panel]], *, down: int = 1) -> None:
     """Lay the drawing out, name the lines where they end, lay out again for the names, and leave it so.
 
-    A legend that would cover data goes below its panel, which may ``grow`` for it.
+    A legend that would cover data goes below its panel, and the drawing grows for it, ``down`` panels high.
     """
     drawing.draw_without_rendering()
+    lines = 0
     for axes, panel in parts:
         name_ends(axes, panel)
         if _covered(axes):
-            rows = _legend_below(axes)
-            if grow:
-                drawing.set_figheight(drawing.get_figheight() + (rows * 15.5 + 4) / 72)
+            lines = max(lines, _legend_below(axes))
+    if lines:
+        drawing.set_figheight(drawing.get_figheight() + down * (lines * 15.5 + 8) / 72)
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")
 
@@ -209,13 +210,17 @@ def _covered(axes: Axes) -> bool:
 
 def _legend_below(axes: Axes) -> int:
     """Put the legend below the panel's axis, in as many columns as fit; how many rows it has."""
+    from matplotlib.transforms import ScaledTranslation
+
     legend = axes.get_legend()
     assert legend is not None
     box, frame = legend.get_window_extent(), axes.get_window_extent()
     count = len(legend.get_texts())
     columns = max(1, min(count, int(frame.width // (box.width + 8))))
-    under = -(44 if axes.get_xlabel() else 24) / frame.height
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.01, under), ncols=columns, **_LEGEND)
+    # points, not a share of a height that the legend itself is about to change
+    under = ScaledTranslation(0, -(34 if axes.get_xlabel() else 20) / 72, axes.figure.dpi_scale_trans)
+    place = {"bbox_to_anchor": (-0.01, 0), "bbox_transform": axes.transAxes + under}
+    axes.legend(loc="upper left", ncols=columns, **place, **_LEGEND)
     return math.ceil(count / columns)
 
 

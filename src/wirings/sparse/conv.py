@@ -12,7 +12,7 @@ from wirings.core.topology import Topology
 from wirings.kernels.conv import ConvIndex, conv_backward, conv_forward
 from wirings.kernels.index import SparseIndex
 from wirings.kernels.stored import computed
-from wirings.kernels.work import LANES, route
+from wirings.kernels.work import LANES, outputs, route
 from wirings.sparse.layer import SparseLayer
 from wirings.sparse.planes import PlaneImages, convolved
 from wirings.sparse.values import density_of, drawn, values_of
@@ -157,7 +157,7 @@ class SparseConv2d(SparseLayer):
 
     def _output_size(self, x: Tensor) -> tuple[int, int]:
         stride, padding = self._geometry["stride"], self._geometry["padding"]
-        high, wide = ((n + 2 * padding - k) // stride + 1 for n, k in zip(x.shape[2:], self.kernel_size, strict=True))
+        high, wide = (outputs(n, k, stride, padding) for n, k in zip(x.shape[2:], self.kernel_size, strict=True))
         return high, wide
 
     def _output_like(self, x: Tensor) -> Tensor:

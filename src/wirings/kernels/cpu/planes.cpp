@@ -35,6 +35,26 @@ struct Pixels {
     }
 };
 
+// Calls strip(place in the tensor, place in the planes, items, samples left, where items lie in the planes) for every strip
+// of the images: pixels of a channel, or channels of a pixel where these lie together.
+template <class F>
+void each_strip(const Planes& p, int64_t batch, bool channels_last, int64_t threads, F&& strip) {
+    const Pixels pixels(p);
+    const int64_t image = p.height * p.width, sample = p.channels * image, panels = (batch + p.lanes - 1) / p.lanes;
+    team(threads, [&](int member, int size) {
+        const int64_t each = channels_last ? image : p.channels;
+        Range mine = part(panels * each, member, size);
+        for (int64_t job = mine.first; job < mine.last; job++) {
+            const int64_t panel = job / each, i = job % each, first = panel * p.lanes * sample, left = batch - panel * p.lanes;
+            if (channels_last) {
+                strip(first + i * p.channels, panel * p.panel() + pixels.at[i], p.channels, left, every(p.plane()));
+            } else {
+                strip(first + i * image, job * p.plane(), image, left, pixels.place());
+            }
+        }
+    });
+}
+
 }  // namespace
 }  // namespace wirings
 
@@ -43,33 +63,17 @@ using namespace wirings;
 // (batch, channels, height, width), contiguous or channels-last, to planes; missing samples and the halo are zero.
 API int wirings_to_planes(int64_t stored, const void* x, void* planes, int64_t batch, int64_t channels, int64_t height, int64_t width,
                           int64_t halo, int64_t channels_last, int64_t threads) {
-    return with_stored(stored, [&](auto s) {
-        using S = decltype(s);
-        constexpr int64_t L = LANES_OF<S>;
-        const Planes p{channels, height, width, halo, L};
-        const Pixels pixels(p);
-        const int64_t sample = channels * height * width, panels = (batch + L - 1) / L;
+    return with_stored(stored, [&](auto t) {
+        using S = decltype(t);
+        const Planes p{channels, height, width, halo, LANES_OF<S>};
         const S* from = static_cast<const S*>(x);
         S* to = static_cast<S*>(planes);
         team(threads, [&](int member, int size) {
-            Range mine = part(panels * channels, member, size);
-            for (int64_t job = mine.first; job < mine.last; job++) {
-                S* plane = to + job * p.plane();
-                clear_halo(plane, p);
-                if (channels_last) continue;
-                int64_t panel = job / channels, channel = job % channels;
-                const S* source = from + panel * L * sample + channel * height * width;
-                strips_in(source, sample, height * width, batch - panel * L, plane, pixels.place());
-            }
-            if (!channels_last) return;
-            mine = part(panels * height, member, size);
-            for (int64_t job = mine.first; job < mine.last; job++) {
-                int64_t panel = job / height, y = job % height;
-                for (int64_t x0 = 0; x0 < width; x0++) {
-                    strips_in(from + panel * L * sample + (y * width + x0) * channels, sample, channels, batch - panel * L,
-                              to + panel * p.panel() + p.at(y, x0), every(p.plane()));
-                }
-            }
+            Range mine = part((batch + p.lanes - 1) / p.lanes * channels, member, size);
+            for (int64_t job = mine.first; job < mine.last; job++) clear_halo(to + job * p.plane(), p);
+        });
+        each_strip(p, batch, channels_last != 0, threads, [&](int64_t plain, int64_t at, int64_t items, int64_t left, auto place) {
+            strips_in(from + plain, channels * height * width, items, left, to + at, place);
         });
     });
 }
@@ -77,29 +81,13 @@ API int wirings_to_planes(int64_t stored, const void* x, void* planes, int64_t b
 // The way back.
 API int wirings_from_planes(int64_t stored, const void* planes, void* x, int64_t batch, int64_t channels, int64_t height, int64_t width,
                             int64_t halo, int64_t channels_last, int64_t threads) {
-    return with_stored(stored, [&](auto s) {
-        using S = decltype(s);
-        constexpr int64_t L = LANES_OF<S>;
-        const Planes p{channels, height, width, halo, L};
-        const Pixels pixels(p);
-        const int64_t sample = channels * height * width, panels = (batch + L - 1) / L;
+    return with_stored(stored, [&](auto t) {
+        using S = decltype(t);
+        const Planes p{channels, height, width, halo, LANES_OF<S>};
         const S* from = static_cast<const S*>(planes);
         S* to = static_cast<S*>(x);
-        team(threads, [&](int member, int size) {
-            Range mine = part(channels_last ? panels * height : panels * channels, member, size);
-            for (int64_t job = mine.first; job < mine.last; job++) {
-                if (channels_last) {
-                    int64_t panel = job / height, y = job % height;
-                    for (int64_t x0 = 0; x0 < width; x0++) {
-                        strips_out(from + panel * p.panel() + p.at(y, x0), every(p.plane()), channels, batch - panel * L,
-                                   to + panel * L * sample + (y * width + x0) * channels, sample);
-                    }
-                } else {
-                    int64_t panel = job / channels, channel = job % channels;
-                    strips_out(from + job * p.plane(), pixels.place(), height * width, batch - panel * L,
-                               to + panel * L * sample + channel * height * width, sample);
-                }
-            }
+        each_strip(p, batch, channels_last != 0, threads, [&](int64_t plain, int64_t at, int64_t items, int64_t left, auto place) {
+            strips_out(from + at, place, items, left, to + plain, channels * height * width);
         });
     });
 }

@@ -52,6 +52,20 @@ INLINE auto raised(Vector<T> v, Vector<T>& best) {
     return larger;
 }
 
+// Calls work(a number of the type that is stored, window, input planes, output planes, number of the channel) for every channel
+// of every panel. `size` holds panels, channels, the input's height, width and halo, and the output's.
+template <class F>
+int each_channel(int64_t stored, const int64_t* window, const int64_t (&size)[8], int64_t threads, F&& work) {
+    return with_stored(stored, [&](auto t) {
+        using S = decltype(t);
+        const Planes in{size[1], size[2], size[3], size[4], LANES_OF<S>}, out{size[1], size[5], size[6], size[7], LANES_OF<S>};
+        team(threads, [&](int member, int members) {
+            Range mine = part(size[0] * size[1], member, members);
+            for (int64_t job = mine.first; job < mine.last; job++) work(t, *reinterpret_cast<const Window*>(window), in, out, job);
+        });
+    });
+}
+
 }  // namespace
 }  // namespace wirings
 
@@ -59,31 +73,25 @@ using namespace wirings;
 
 API int wirings_pool_forward(int64_t stored, const int64_t* window, const void* x, void* y, int64_t panels, int64_t channels, int64_t height,
                              int64_t width, int64_t halo, int64_t out_height, int64_t out_width, int64_t out_halo, int64_t threads) {
-    return with_stored(stored, [&](auto t) {
+    const int64_t size[] = {panels, channels, height, width, halo, out_height, out_width, out_halo};
+    return each_channel(stored, window, size, threads, [&](auto t, const Window& w, const Planes& in, const Planes& out, int64_t job) {
         using S = decltype(t);
         using T = Wide<S>;
         constexpr int R = TOGETHER<S>;
-        const Window& w = *reinterpret_cast<const Window*>(window);
-        const Planes in{channels, height, width, halo, LANES_OF<S>}, out{channels, out_height, out_width, out_halo, LANES_OF<S>};
         const S* from = static_cast<const S*>(x);
         S* to = static_cast<S*>(y);
-        team(threads, [&](int member, int size) {
-            Range mine = part(panels * channels, member, size);
-            for (int64_t job = mine.first; job < mine.last; job++) {
-                clear_halo(to + job * out.plane(), out);
-                each_output<S>(w, in, out, job, [&](const Seen& seen, int64_t base, int64_t o) INLINE_LAMBDA {
-                    Vector<T> best[R];
+        clear_halo(to + job * out.plane(), out);
+        each_output<S>(w, in, out, job, [&](const Seen& seen, int64_t base, int64_t o) INLINE_LAMBDA {
+            Vector<T> best[R];
 #pragma GCC unroll 2
-                    for (int j = 0; j < R; j++) best[j] = splat(-std::numeric_limits<T>::infinity());
-                    seen.each(in, [&](int64_t at) INLINE_LAMBDA {
-                        Vector<T> v[R];
-                        read<R>(from + base + at, v);
+            for (int j = 0; j < R; j++) best[j] = splat(-std::numeric_limits<T>::infinity());
+            seen.each(in, [&](int64_t at) INLINE_LAMBDA {
+                Vector<T> v[R];
+                read<R>(from + base + at, v);
 #pragma GCC unroll 2
-                        for (int j = 0; j < R; j++) raised<T>(v[j], best[j]);
-                    });
-                    write<R>(to + o, best);
-                });
-            }
+                for (int j = 0; j < R; j++) raised<T>(v[j], best[j]);
+            });
+            write<R>(to + o, best);
         });
     });
 }
@@ -92,42 +100,36 @@ API int wirings_pool_forward(int64_t stored, const int64_t* window, const void* 
 API int wirings_pool_gradient(int64_t stored, const int64_t* window, const void* x, const void* grad, void* gx, int64_t panels,
                               int64_t channels, int64_t height, int64_t width, int64_t halo, int64_t out_height, int64_t out_width,
                               int64_t out_halo, int64_t threads) {
-    return with_stored(stored, [&](auto t) {
+    const int64_t size[] = {panels, channels, height, width, halo, out_height, out_width, out_halo};
+    return each_channel(stored, window, size, threads, [&](auto t, const Window& w, const Planes& in, const Planes& out, int64_t job) {
         using S = decltype(t);
         using T = Wide<S>;
         constexpr int R = TOGETHER<S>;
-        const Window& w = *reinterpret_cast<const Window*>(window);
-        const Planes in{channels, height, width, halo, LANES_OF<S>}, out{channels, out_height, out_width, out_halo, LANES_OF<S>};
         const S *from = static_cast<const S*>(x), *back = static_cast<const S*>(grad);
         S* to = static_cast<S*>(gx);
-        team(threads, [&](int member, int size) {
-            Range mine = part(panels * channels, member, size);
-            for (int64_t job = mine.first; job < mine.last; job++) {
-                std::fill(to + job * in.plane(), to + (job + 1) * in.plane(), S(0));
-                each_output<S>(w, in, out, job, [&](const Seen& seen, int64_t base, int64_t o) INLINE_LAMBDA {
-                    Vector<T> best[R], which[R], g[R];
-                    read<R>(back + o, g);
+        std::fill(to + job * in.plane(), to + (job + 1) * in.plane(), S(0));
+        each_output<S>(w, in, out, job, [&](const Seen& seen, int64_t base, int64_t o) INLINE_LAMBDA {
+            Vector<T> best[R], which[R], g[R];
+            read<R>(back + o, g);
 #pragma GCC unroll 2
-                    for (int j = 0; j < R; j++) best[j] = splat(-std::numeric_limits<T>::infinity()), which[j] = zero<T>();
-                    T number = 0;
-                    seen.each(in, [&](int64_t at) INLINE_LAMBDA {
-                        Vector<T> v[R];
-                        read<R>(from + base + at, v);
+            for (int j = 0; j < R; j++) best[j] = splat(-std::numeric_limits<T>::infinity()), which[j] = zero<T>();
+            T number = 0;
+            seen.each(in, [&](int64_t at) INLINE_LAMBDA {
+                Vector<T> v[R];
+                read<R>(from + base + at, v);
 #pragma GCC unroll 2
-                        for (int j = 0; j < R; j++) which[j] = raised<T>(v[j], best[j]) ? splat(number) : which[j];
-                        number += 1;
-                    });
-                    number = 0;
-                    seen.each(in, [&](int64_t at) INLINE_LAMBDA {
-                        Vector<T> sum[R];
-                        read<R>(to + base + at, sum);
+                for (int j = 0; j < R; j++) which[j] = raised<T>(v[j], best[j]) ? splat(number) : which[j];
+                number += 1;
+            });
+            number = 0;
+            seen.each(in, [&](int64_t at) INLINE_LAMBDA {
+                Vector<T> sum[R];
+                read<R>(to + base + at, sum);
 #pragma GCC unroll 2
-                        for (int j = 0; j < R; j++) sum[j] += which[j] == splat(number) ? g[j] : zero<T>();
-                        write<R>(to + base + at, sum);
-                        number += 1;
-                    });
-                });
-            }
+                for (int j = 0; j < R; j++) sum[j] += which[j] == splat(number) ? g[j] : zero<T>();
+                write<R>(to + base + at, sum);
+                number += 1;
+            });
         });
     });
 }
